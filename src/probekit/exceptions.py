@@ -1,0 +1,56 @@
+"""Every exception that probekit raises, and the two that a check raises.
+
+::
+
+    Exception
+    ├── CheckFailure            what a check raises to say how it is
+    │   ├── Unhealthy           it does not work
+    │   └── Degraded            it works, but not as it should
+    ├── ConfigurationError      the application asked for something that makes no sense
+    └── DrainIsFinalError       somebody tried to end a drain that SIGTERM began
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["CheckFailure", "ConfigurationError", "Degraded", "DrainIsFinalError", "Unhealthy"]
+
+
+class CheckFailure(Exception):  # noqa: N818 - the names of its two children are the field's words
+    """Say in a check how the thing it tests is; the base of `Unhealthy` and `Degraded`.
+
+    Its text and detail are **published** to whoever asks the probe: write them to be read, without
+    secrets. Of every other exception only the class name is published.
+
+    Args:
+        message: One sentence for the operator, such as ``"balance below 1.00"``.
+        detail: Values to publish beside it: a mapping that JSON can express.
+    """
+
+    def __init__(self, message: str = "", *, detail: Mapping[str, object] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.detail = detail
+
+
+class Unhealthy(CheckFailure):
+    """Raise in a check: the thing does not work."""
+
+
+class Degraded(CheckFailure):
+    """Raise in a check: the thing works, but not as it should; nothing is taken out of service."""
+
+
+class ConfigurationError(Exception):
+    """The application configured probekit in a way that cannot work.
+
+    Raised at the earliest moment, with a text that names what, where, which value and the remedy.
+    """
+
+
+class DrainIsFinalError(Exception):
+    """A drain that SIGTERM began cannot be ended: the process is leaving."""
