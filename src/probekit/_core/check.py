@@ -1,0 +1,240 @@
+"""A check as the application declared it, refused here if it cannot work."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from probekit._core.model import Probe
+from probekit.exceptions import ConfigurationError
+
+__all__ = ["Check", "CheckFunction"]
+
+Detail: TypeAlias = Mapping[str, Any] | None
+CheckFunction: TypeAlias = Callable[[], Detail] | Callable[[], Awaitable[Detail]]
+
+DEFAULT_TIMEOUT = 0.8
+"""Below the kubelet's default of 1 s, so that the report arrives before it hangs up."""
+DEFAULT_MAX_AGE = 1.0
+DEFAULT_CANCEL_AFTER = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """A check and its options; `Probes.readiness` and its siblings make them.
+
+    All times are in seconds.
+
+    Attributes:
+        name: The name in answers, metrics and ``/readyz/<name>``.
+        function: What is called: no argument, ``def`` or ``async def``.
+        probe: The probe that it belongs to.
+        timeout: How long an answer waits for it.
+        max_age: How long a result is reused.
+        interval: How often it runs in the background, or None to run on request.
+        initial_delay: When the first background run comes; None: a random moment of the first
+            interval, so that replicas started together do not knock together.
+        stale_after: When an older result is no longer believed.
+        critical: Whether its failure fails the probe.
+        failure_threshold: Failures in a row before it turns unhealthy.
+        success_threshold: Successes in a row before it turns healthy.
+        on_error: ``"keep"`` lets the last good value stand while the check itself cannot run.
+        cancel_after: When a run that is still going is given up for good.
+        is_async: Whether ``function`` is awaited on the loop or called on a thread of its own.
+    """
+
+    name: str
+    function: CheckFunction
+    probe: Probe
+    timeout: float = DEFAULT_TIMEOUT
+    max_age: float = DEFAULT_MAX_AGE
+    interval: float | None = None
+    initial_delay: float | None = None
+    stale_after: float
+    critical: bool = True
+    failure_threshold: int = 1
+    success_threshold: int = 1
+    on_error: Literal["fail", "keep"] = "fail"
+    cancel_after: float = DEFAULT_CANCEL_AFTER
+    is_async: bool
+
+    @property
+    def where(self) -> str:
+        """Where the check is defined, as ``module:line``, for messages to people."""
+        return location(self.function)
+
+
+def declare(
+    function: CheckFunction,
+    *,
+    probe: Probe,
+    name: str | None = None,
+    timeout: float = DEFAULT_TIMEOUT,
+    max_age: float = DEFAULT_MAX_AGE,
+    interval: float | None = None,
+    initial_delay: float | None = None,
+    stale_after: float | None = None,
+    critical: bool = True,
+    failure_threshold: int = 1,
+    success_threshold: int = 1,
+    on_error: Literal["fail", "keep"] = "fail",
+    cancel_after: float | None = None,
+    external: bool = False,
+) -> Check:
+    """Return the check that these options describe.
+
+    Raises:
+        ConfigurationError: If any of them cannot work; the text says which, and what to do.
+    """
+    name = check_name(function, name)
+    is_async = check_function(function, name)
+    if probe is Probe.LIVENESS and getattr(function, "external", False) and external is not True:
+        raise ConfigurationError(
+            f"check {name!r}: {type(function).__name__} talks to something outside the process, so "
+            f"as a liveness check it restarts the whole fleet when that is down; make it a "
+            f"readiness check, or insist with external=True"
+        )
+    seconds(name, "timeout", timeout)
+    seconds(name, "max_age", max_age, zero=True)
+    if interval is not None:
+        seconds(name, "interval", interval)
+        if interval < timeout:
+            raise ConfigurationError(
+                f"check {name!r}: interval must not be shorter than timeout, got interval="
+                f"{interval:g} and timeout={timeout:g}; raise the interval or lower the timeout"
+            )
+    elif initial_delay is not None:
+        raise ConfigurationError(
+            f"check {name!r}: initial_delay={initial_delay!r} has no meaning without interval; "
+            f"give an interval, or leave it out"
+        )
+    if initial_delay is not None:
+        seconds(name, "initial_delay", initial_delay, zero=True)
+    if stale_after is None:
+        stale_after = 3 * (interval or max_age) + timeout
+    seconds(name, "stale_after", stale_after)
+    if cancel_after is None:
+        cancel_after = max(DEFAULT_CANCEL_AFTER, timeout)
+    seconds(name, "cancel_after", cancel_after)
+    if cancel_after < timeout:
+        raise ConfigurationError(
+            f"check {name!r}: cancel_after must not be shorter than timeout, got cancel_after="
+            f"{cancel_after:g} and timeout={timeout:g}"
+        )
+    whole(name, "failure_threshold", failure_threshold)
+    whole(name, "success_threshold", success_threshold)
+    one_of(name, "critical", critical, (True, False))
+    one_of(name, "on_error", on_error, ("fail", "keep"))
+    return Check(
+        name=name,
+        function=function,
+        probe=probe,
+        timeout=float(timeout),
+        max_age=float(max_age),
+        interval=interval,
+        initial_delay=initial_delay,
+        stale_after=float(stale_after),
+        critical=critical,
+        failure_threshold=failure_threshold,
+        success_threshold=success_threshold,
+        on_error=on_error,
+        cancel_after=float(cancel_after),
+        is_async=is_async,
+    )
+
+
+def check_name(function: object, name: object) -> str:
+    """Return the name to use, or refuse it."""
+    given = name
+    if name is None:
+        name = getattr(function, "name", None) or getattr(unwrap(function), "__name__", None)
+        name = name or type(function).__name__
+        if name == "<lambda>":
+            raise ConfigurationError("a lambda has no name of its own; give the check one: name=...")
+    if not isinstance(name, str):
+        raise ConfigurationError(f"check {given!r}: name must be a string, got {given!r}")
+    if not name or name != name.strip() or "/" in name or not name.isprintable():
+        raise ConfigurationError(
+            f"check {name!r}: name must be printable text without a slash or space around it, "
+            f"since it stands in /readyz/<name>"
+        )
+    return name
+
+
+def check_function(function: object, name: str) -> bool:
+    """Return whether ``function`` is async; refuse what is no check."""
+    inner = unwrap(function)
+    if inspect.isclass(function):
+        remedy = f"pass an instance: {function.__name__}(...)"
+        raise ConfigurationError(f"check {name!r}: got the class {function.__name__}; {remedy}")
+    if not callable(function):
+        raise ConfigurationError(
+            f"check {name!r}: expected a function without arguments, got {function!r}"
+        )
+    call = inner if inspect.isroutine(inner) else type(inner).__call__
+    if inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call):
+        raise ConfigurationError(
+            f"check {name!r}: {location(function)} is a generator function, which would never run; "
+            f"return instead of yield"
+        )
+    try:
+        inspect.signature(function).bind()
+    except TypeError:
+        raise ConfigurationError(
+            f"check {name!r}: {location(function)} takes arguments {inspect.signature(function)}, "
+            f"but a check is called without; bind them with functools.partial or a closure"
+        ) from None
+    except ValueError:
+        pass  # a builtin without a signature: calling it will tell
+    if getattr(call, "__annotations__", {}).get("return") in {bool, "bool"}:
+        raise ConfigurationError(f"check {name!r}: {location(function)} {BOOL_REMEDY}")
+    return inspect.iscoroutinefunction(call)
+
+
+BOOL_REMEDY = (
+    "returns a bool, whose meaning nobody can read off; raise Unhealthy(...) instead of returning "
+    "False, and return None, or a mapping to publish, when all is well"
+)
+
+
+def unwrap(function: object) -> object:
+    """Return what a `functools.partial` calls in the end."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
+
+
+def location(function: object) -> str:
+    """Return ``module:line`` of a function, or of the class of a callable object."""
+    inner = unwrap(function)
+    code = getattr(inner, "__code__", None)
+    module = getattr(inner, "__module__", None) or "?"
+    name = getattr(inner, "__qualname__", None) or type(inner).__qualname__
+    return f"{module}:{code.co_firstlineno} ({name})" if code else f"{module} ({name})"
+
+
+def seconds(name: str, option: str, value: object, *, zero: bool = False) -> None:
+    """Refuse what is no usable number of seconds."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value < 0 or (value == 0 and not zero):  # type: ignore[arg-type,operator]  # number says so
+        bound = ">= 0" if zero else "> 0"
+        raise ConfigurationError(f"check {name!r}: {option} must be {bound} seconds, got {value!r}")
+
+
+def whole(name: str, option: str, value: object) -> None:
+    """Refuse what is no count of at least one."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigurationError(
+            f"check {name!r}: {option} must be a whole number >= 1, got {value!r}"
+        )
+
+
+def one_of(name: str, option: str, value: object, allowed: tuple[object, ...]) -> None:
+    """Refuse what is not among ``allowed``."""
+    if not any(value is each or (isinstance(value, str) and value == each) for each in allowed):
+        choices = " or ".join(repr(each) for each in allowed)
+        raise ConfigurationError(f"check {name!r}: {option} must be {choices}, got {value!r}")
