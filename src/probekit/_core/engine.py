@@ -1,0 +1,247 @@
+"""Runs checks: one run at a time for each, joined by whoever asks, never waited for too long."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from probekit._core.gathering import Gathering
+from probekit._core.heartbeat import Heartbeat
+from probekit._core.loops import current_loop
+from probekit._core.model import Probe
+from probekit._core.run import Run
+from probekit._core.schedule import Schedule
+from probekit._core.state import CheckState
+from probekit.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from probekit._core.check import Check
+    from probekit._core.clock import Clock
+    from probekit._core.loops import Loop
+    from probekit._core.observer import Observers
+    from probekit._core.outcome import Outcome
+
+__all__ = ["Engine"]
+
+logger = logging.getLogger("probekit")
+
+PATIENCE_WITH_ANOTHER_LOOP = 0.2
+"""Seconds beyond the timeouts that a probe waits for checks whose loop is another thread's."""
+
+
+class Engine:
+    """The checks of one `Probes` and everything that runs them.
+
+    It lives on one event loop at a time: the first that asks. When that has ended, the next that
+    asks takes over, and what was under way is forgotten (a thread that still runs is not). While
+    it turns in another thread, it is asked to do the work there.
+
+    Attributes:
+        states: The checks by probe and name, in the order of registration.
+        version: Counts whatever may change an answer.
+        heartbeat: How late the loop is, between `start` and `stop`.
+    """
+
+    def __init__(self, *, clock: Clock, observers: Observers) -> None:
+        self.states: dict[Probe, dict[str, CheckState]] = {probe: {} for probe in Probe}
+        self.version = 0
+        self._clock = clock
+        self._monotonic = clock.monotonic
+        self._observers = observers
+        self._loop: Loop | None = None
+        self._schedule = Schedule(self._background)
+        self.heartbeat = Heartbeat(clock.monotonic)
+
+    def add(self, check: Check) -> None:
+        """Register ``check``.
+
+        Raises:
+            ConfigurationError: If its probe has a check of that name already.
+        """
+        states = self.states[check.probe]
+        if (other := states.get(check.name)) is not None:
+            raise ConfigurationError(
+                f"check {check.name!r}: {check.probe.value} has a check of that name already: "
+                f"{other.check.where} and now {check.where}; give one of them another name=..."
+            )
+        state = states[check.name] = CheckState(check)
+        self.version += 1
+        if (loop := self._loop) is not None:
+            loop.call_threadsafe(lambda: self._schedule.add(state, loop))
+
+    def start(self) -> None:
+        """Begin the background checks on the loop of the caller, if they are not under way."""
+        if self._live_here():
+            self.heartbeat.start(self._loop_here())
+
+    async def stop(self) -> None:
+        """End the background checks, and every run under way as far as it can be ended."""
+        loop = self._loop
+        self._schedule.clear()
+        self.heartbeat.stop()
+        if loop is None or not loop.is_current():
+            return
+        runs = [state.run for states in self.states.values() for state in states.values()]
+        ending = [run for run in runs if run is not None and run.state.check.is_async]
+        for run in ending:
+            run.give_up()
+        while any(run.outcome is None for run in ending):  # abandoned within a second at the latest
+            waiter = loop.waiter()
+            loop.call_later(0.005, waiter.set)
+            await waiter.wait()
+        for states in self.states.values():
+            for state in states.values():
+                state.thread.stop()
+        self._loop = None
+
+    async def refresh(self, states: Iterable[CheckState]) -> None:
+        """Bring the results of ``states`` up to date, or find them overdue; then return.
+
+        Cancelling the caller changes nothing for the runs: they are everybody's.
+        """
+        states = list(states)
+        if not self._live_here():
+            await self._refresh_elsewhere(states)
+            return
+        runs = self._begin(states)
+        if runs:
+            waiter = self._loop_here().waiter()
+            self._gather(runs, waiter.set)
+            await waiter.wait()
+
+    def _loop_here(self) -> Loop:
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = current_loop()
+        return loop
+
+    def _live_here(self) -> bool:
+        """Settle on the caller's loop; False if the engine lives on another that still turns."""
+        loop = self._loop
+        if loop is not None and loop.is_current():
+            return True
+        if loop is not None and loop.is_running():
+            return False
+        self._loop = loop = current_loop()
+        self._schedule.clear()
+        self.heartbeat.stop()
+        for states in self.states.values():
+            for state in states.values():
+                self._move(state, loop)
+                self._schedule.add(state, loop)
+        return True
+
+    def _move(self, state: CheckState, loop: Loop) -> None:
+        run = state.run
+        if run is None:
+            return
+        run.gatherings.clear()
+        if state.check.is_async:
+            state.run = None  # its task died with its loop
+        else:
+            run.loop = loop
+            if run.outcome is not None:
+                self._finished(run)
+
+    async def _refresh_elsewhere(self, states: list[CheckState]) -> None:
+        here, there = current_loop(), self._loop
+        waiter = here.waiter()
+
+        def done() -> None:
+            here.call_threadsafe(waiter.set)
+
+        def ask() -> None:
+            runs = self._begin(states)
+            if runs:
+                self._gather(runs, done)
+            else:
+                done()
+
+        limit = max((state.check.timeout for state in states), default=0.0)
+        unarm = here.call_later(limit + PATIENCE_WITH_ANOTHER_LOOP, waiter.set)
+        if there is not None and there.call_threadsafe(ask):
+            await waiter.wait()
+        unarm()
+
+    def _gather(self, runs: list[Run], done: Callable[[], None]) -> None:
+        Gathering(
+            runs, loop=self._loop_here(), clock=self._monotonic, overdue=self._overdue, done=done
+        )
+
+    def _background(self, state: CheckState) -> None:
+        runs = self._begin([state], even_if_fresh=True)
+        if runs:
+            self._gather(runs, _nobody_waits)
+
+    def _begin(self, states: Iterable[CheckState], *, even_if_fresh: bool = False) -> list[Run]:
+        """Start what must run now and return the runs to wait for, joined ones among them."""
+        now = self._monotonic()
+        runs: list[Run] = []
+        for state in states:
+            if state.latched or (not even_if_fresh and state.fresh(now)):
+                continue
+            run = state.run
+            if run is None:
+                run = state.run = Run(state, self._loop_here(), now, self._finished)
+                run.begin()
+                if run.outcome is None:  # an eager task may have ended already
+                    runs.append(run)
+            elif not run.overdue:
+                runs.append(run)
+            elif state.recount(now):
+                self._record(run, state.timed_out(run, now), now)
+        return runs
+
+    def _overdue(self, run: Run) -> None:
+        """Wait no longer for ``run``; its result will be used when it comes."""
+        now = self._monotonic()
+        run.overdue = True
+        self._record(run, run.state.timed_out(run, now), now)
+        self._release(run)
+        remaining = run.state.check.cancel_after - (now - run.started)
+        run.loop.call_later(max(0.0, remaining), run.give_up)
+
+    def _finished(self, run: Run) -> None:
+        state = run.state
+        if state.run is run and run.outcome is not None:
+            state.run = None
+            self._record(run, run.outcome, self._monotonic())
+        self._release(run)
+
+    def _release(self, run: Run) -> None:
+        gatherings, run.gatherings = run.gatherings, []
+        for gathering in gatherings:
+            gathering.settle(run)
+
+    def _record(self, run: Run, outcome: Outcome, now: float) -> None:
+        state = run.state
+        before = state.result
+        result = state.record(
+            outcome,
+            duration=now - run.started,
+            now=now,
+            wall=self._clock.time(),
+            blocked=run.longest,
+        )
+        self.version += 1
+        observers = self._observers
+        if result.blocked and not before.blocked:
+            logger.warning(
+                "check %r (%s) held the event loop for %.0f ms: everything else stood still; await "
+                "what it waits for, or make it a plain def, which runs on a thread of its own",
+                result.name,
+                state.check.where,
+                run.longest * 1000,
+            )
+        for on_result in observers.on_result:
+            on_result(result, outcome.error)
+        if result.status is not before.status:
+            for on_change in observers.on_change:
+                on_change(before.status, result, outcome.error)
+
+
+
+def _nobody_waits() -> None:
+    pass

@@ -1,0 +1,213 @@
+"""The event loop that the checks run on: asyncio (uvloop too) or trio, behind one small face.
+
+A run belongs to nobody's request, so it needs a task that outlives the request: on asyncio any
+task does, on trio a system task. anyio has no word for either, and asyncio's own primitives cost a
+sixth of anyio's where a hundred checks are started at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Any, Protocol
+
+import anyio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from contextvars import Context
+
+    import trio
+
+__all__ = ["Loop", "Waiter", "current_loop"]
+
+
+class Waiter(Protocol):
+    """Something that one task waits for and the loop's thread sets."""
+
+    def set(self) -> None:
+        """Wake the task; to call it again is harmless."""
+        ...
+
+    async def wait(self) -> None:
+        """Wait until it is set."""
+        ...
+
+
+class Loop(Protocol):
+    """What the engine needs of an event loop."""
+
+    cancelled: type[BaseException]
+
+    def is_current(self) -> bool:
+        """Whether the caller runs on this loop."""
+        ...
+
+    def is_running(self) -> bool:
+        """Whether this loop still turns, in whichever thread."""
+        ...
+
+    def spawn(
+        self, main: Callable[[], Coroutine[Any, Any, None]], context: Context
+    ) -> Callable[[], object]:
+        """Run ``main`` in a task of its own; return what cancels it."""
+        ...
+
+    def being_cancelled(self) -> bool:
+        """Whether somebody asked the current task to end."""
+        ...
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Callable[[], object]:
+        """Call ``callback`` on the loop after ``delay`` seconds; return what prevents it."""
+        ...
+
+    def call_threadsafe(self, callback: Callable[[], None]) -> bool:
+        """Call ``callback`` on the loop soon, from any thread; False if the loop has ended."""
+        ...
+
+    def waiter(self) -> Waiter:
+        """Return something to wait for on this loop."""
+        ...
+
+
+class AsyncioLoop:
+    """asyncio's loop, or uvloop's."""
+
+    cancelled: type[BaseException] = asyncio.CancelledError
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def is_current(self) -> bool:
+        # the same as get_running_loop(), which raises where there is none
+        return asyncio._get_running_loop() is self._loop  # noqa: SLF001 - documented for frameworks
+
+    def is_running(self) -> bool:
+        return self._loop.is_running()
+
+    def spawn(
+        self, main: Callable[[], Coroutine[Any, Any, None]], context: Context
+    ) -> Callable[[], object]:
+        return self._loop.create_task(main(), context=context).cancel
+
+    def being_cancelled(self) -> bool:
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Callable[[], object]:
+        return self._loop.call_later(delay, callback).cancel
+
+    def call_threadsafe(self, callback: Callable[[], None]) -> bool:
+        try:
+            self._loop.call_soon_threadsafe(callback)
+        except RuntimeError:  # the loop is closed
+            return False
+        return True
+
+    def waiter(self) -> Waiter:
+        return FutureWaiter(self._loop.create_future())
+
+
+class FutureWaiter:
+    """Waits with the cheapest thing that asyncio has."""
+
+    __slots__ = ("_future",)
+
+    def __init__(self, future: asyncio.Future[None]) -> None:
+        self._future = future
+
+    def set(self) -> None:
+        if not self._future.done():  # the waiting request may have been cancelled
+            self._future.set_result(None)
+
+    async def wait(self) -> None:
+        await self._future
+
+
+class TrioLoop:
+    """A run of trio."""
+
+    def __init__(self) -> None:
+        import trio
+
+        self._trio = trio
+        self._token = trio.lowlevel.current_trio_token()
+        self.cancelled: type[BaseException] = trio.Cancelled
+
+    def is_current(self) -> bool:
+        return in_trio() and self._trio.lowlevel.current_trio_token() is self._token
+
+    def is_running(self) -> bool:
+        return self.call_threadsafe(nothing)
+
+    def spawn(
+        self, main: Callable[[], Coroutine[Any, Any, None]], context: Context
+    ) -> Callable[[], object]:
+        scope = self._trio.CancelScope()
+
+        async def task() -> None:
+            with scope:
+                await main()
+
+        self._trio.lowlevel.spawn_system_task(task, name=main, context=context)
+        return scope.cancel
+
+    def being_cancelled(self) -> bool:
+        return True  # trio raises Cancelled for no other reason
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Callable[[], object]:
+        scope = self._trio.CancelScope()
+
+        async def task() -> None:
+            with scope:
+                await self._trio.sleep(delay)
+                callback()
+
+        self._trio.lowlevel.spawn_system_task(task, name=callback)
+        return scope.cancel
+
+    def call_threadsafe(self, callback: Callable[[], None]) -> bool:
+        try:
+            self._token.run_sync_soon(callback)
+        except self._trio.RunFinishedError:
+            return False
+        return True
+
+    def waiter(self) -> Waiter:
+        return EventWaiter()
+
+
+class EventWaiter:
+    """Waits with anyio's event."""
+
+    __slots__ = ("_event",)
+
+    def __init__(self) -> None:
+        self._event = anyio.Event()
+
+    def set(self) -> None:
+        self._event.set()
+
+    async def wait(self) -> None:
+        await self._event.wait()
+
+
+def current_loop() -> Loop:
+    """Return the loop that the caller runs on.
+
+    Raises:
+        RuntimeError: If it runs on none.
+    """
+    if in_trio():
+        return TrioLoop()
+    return AsyncioLoop(asyncio.get_running_loop())
+
+
+def in_trio() -> bool:
+    """Whether the caller runs in trio; a process that never loaded trio is not asked to."""
+    trio: Any = sys.modules.get("trio")
+    return trio is not None and trio.lowlevel.in_trio_run()
+
+
+def nothing() -> None:
+    """Do nothing: to find out whether somebody would."""

@@ -1,0 +1,113 @@
+"""One execution of one check."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from probekit._core.model import Status
+from probekit._core.outcome import Outcome, failed, returned
+from probekit._core.steps import Abandoned, Steps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from probekit._core.gathering import Gathering
+    from probekit._core.loops import Loop
+    from probekit._core.state import CheckState
+
+__all__ = ["Run"]
+
+GRACE = 1.0
+"""Seconds that a cancelled check has for its clean-up before it is driven no further."""
+
+
+class Run(Steps):
+    """One execution of one check: joined by every probe that comes while it goes on.
+
+    Attributes:
+        state: The check that runs.
+        loop: Where it runs, or where its end is told.
+        started: When it started (monotonic seconds).
+        overdue: Whether it outlasted its timeout: nobody waits for it any more, but its result
+            will be used.
+        given_up: Whether it outlasted ``cancel_after`` and was cancelled.
+        outcome: What it came to, once it has ended.
+        gatherings: Who waits for it.
+    """
+
+    __slots__ = (
+        "_cancel",
+        "_finished",
+        "gatherings",
+        "given_up",
+        "loop",
+        "outcome",
+        "overdue",
+        "started",
+        "state",
+    )
+
+    def __init__(
+        self, state: CheckState, loop: Loop, started: float, finished: Callable[[Run], None]
+    ) -> None:
+        super().__init__(loop.cancelled)
+        self.state = state
+        self.loop = loop
+        self.started = started
+        self.overdue = False
+        self.given_up = False
+        self.outcome: Outcome | None = None
+        self.gatherings: list[Gathering] = []
+        self._finished = finished
+        self._cancel: Callable[[], object] | None = None
+
+    def begin(self) -> None:
+        """Start it: on the loop if the check is async, on the check's own thread if it is not."""
+        if self.state.check.is_async:
+            self._cancel = self.loop.spawn(self._on_loop, self.state.context.copy())
+        else:
+            self.state.thread.submit(self._on_thread)
+
+    def give_up(self) -> None:
+        """Cancel it, and see to it that it ends. A thread cannot be cancelled: it stays."""
+        if self.outcome is None and self._cancel is not None:
+            self.given_up = True
+            self._cancel()
+            self.loop.call_later(GRACE, self.abandon)
+
+    def abandon(self) -> None:
+        """Drive it no further, whatever it does with its cancellation."""
+        if self.outcome is None and self._cancel is not None:
+            self.patience = 0
+            self._cancel()
+
+    async def _on_loop(self) -> None:
+        function = cast("Callable[[], Coroutine[Any, Any, Any]]", self.state.check.function)
+        try:
+            outcome = returned(await self.drive(function()))
+        except Abandoned:
+            outcome = Outcome(Status.UNHEALTHY, "never ended", could_run=False)
+        except self._cancelled as error:
+            if self.loop.being_cancelled() and not self.given_up:
+                self.outcome = failed(error)  # the loop is being torn down: nobody is told
+                raise
+            outcome = failed(error)
+        except BaseException as error:  # noqa: BLE001 - a check may raise anything, and harm nobody
+            outcome = failed(error)
+        if self.given_up:
+            after = self.state.check.cancel_after
+            outcome = Outcome(Status.UNHEALTHY, f"given up after {after:g} s", could_run=False)
+        self.outcome = outcome
+        self._finished(self)
+
+    def _on_thread(self) -> None:
+        try:
+            outcome = returned(self.state.context.copy().run(self.state.check.function))
+        except BaseException as error:  # noqa: BLE001 - see above; the thread serves the next run
+            outcome = failed(error)
+        self.outcome = outcome
+        # If the loop has ended meanwhile, the next one finds the outcome here.
+        self.loop.call_threadsafe(self._tell)
+
+    def _tell(self) -> None:
+        self._finished(self)
