@@ -1,0 +1,1 @@
+"""How a process leaves: drain, signals, what is in flight."""

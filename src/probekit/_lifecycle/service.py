@@ -1,0 +1,182 @@
+"""One process in service: its checks, its drain and its phases, put together into answers."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+from probekit._core.engine import Engine
+from probekit._core.model import Probe, Report, Status
+from probekit._core.observer import Observers
+from probekit._core.verdict import aggregate
+from probekit._lifecycle.drain import DrainSwitch
+from probekit._lifecycle.signals import Sigterm
+from probekit._lifecycle.traffic import Traffic
+from probekit.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from probekit._core.clock import Clock
+    from probekit._core.model import Drain
+    from probekit._core.state import CheckState
+    from probekit._lifecycle.plan import Plan
+
+__all__ = ["Service"]
+
+AGES_SHOWN = 0.1
+"""Seconds for which an answer may be repeated, since the ages in it are rounded to this."""
+UNKNOWN_NAMES_SHOWN = 10
+
+
+class Service:
+    """What stands behind a `Probes`; the doors drive it, applications use `Probes`.
+
+    Attributes:
+        clock: The clocks.
+        observers: Who is told.
+        engine: Runs the checks.
+        traffic: What is in flight; the doors count.
+        drain: The switch that takes the process out of service.
+        sigterm: Turns that switch.
+    """
+
+    def __init__(self, *, clock: Clock, plan: Plan) -> None:
+        self.clock = clock
+        self.observers = Observers()
+        self.engine = Engine(clock=clock, observers=self.observers)
+        self.traffic = Traffic()
+        self.drain = DrainSwitch(clock=clock, changed=self._drain_changed)
+        self.sigterm = Sigterm(
+            switch=self.drain,
+            plan=plan,
+            turned=lambda: self._drain_changed(self.drain.state),
+        )
+        self._phase: Literal["idle", "starting", "started"] = "idle"
+        self._last_status: dict[Probe, Status] = {}
+
+    # -- asking -------------------------------------------------------------------------------
+
+    async def report(
+        self, probe: Probe, *, only: str | None = None, exclude: Iterable[str] = ()
+    ) -> Report:
+        """Run what must be run and return the answer; see `Probes.report`."""
+        all_states = self.engine.states[probe]
+        states = all_states
+        if only is not None:
+            states = {only: all_states[only]}
+        elif without := set(exclude):
+            states = {name: state for name, state in states.items() if name not in without}
+        asked = [*states.values()]
+        if probe is Probe.READINESS and only is None:
+            asked += self._startup_pending()
+        await self.engine.refresh(asked)
+        if only is not None:
+            return self._assemble(probe, states)
+        report = self._assemble(
+            probe, states, obstacle=self._obstacle(probe), warnings=self._unknown(probe, exclude)
+        )
+        if len(states) == len(all_states):
+            self._told_of(report)
+        return report
+
+    def peek(self, probe: Probe) -> Report:
+        """Return the answer from what is known already; nothing is run."""
+        return self._assemble(probe, self.engine.states[probe], obstacle=self._obstacle(probe))
+
+    def answered(self, probe: Probe, code: int) -> None:
+        """Tell the observers that a probe request was answered."""
+        for on_answer in self.observers.on_answer:
+            on_answer(probe, code)
+
+    def _assemble(
+        self,
+        probe: Probe,
+        states: Mapping[str, CheckState],
+        *,
+        obstacle: str | None = None,
+        warnings: tuple[str, ...] = (),
+    ) -> Report:
+        now = self.clock.monotonic()
+        results = {name: state.view(now) for name, state in states.items()}
+        status = aggregate(probe, results.values()) if obstacle is None else Status.UNHEALTHY
+        until = min((state.valid_until(now) for state in states.values()), default=math.inf)
+        return Report(
+            probe=probe,
+            status=status,
+            checks=results,
+            draining=self.drain.state if probe is Probe.READINESS else None,
+            message=obstacle,
+            warnings=warnings,
+            at=now,
+            valid_until=min(until, now + AGES_SHOWN),
+        )
+
+    def _startup_pending(self) -> list[CheckState]:
+        states = self.engine.states[Probe.STARTUP].values()
+        return [state for state in states if not state.latched and state.check.critical]
+
+    def _obstacle(self, probe: Probe) -> str | None:
+        """Say what beside the checks of ``probe`` stands against a passing answer."""
+        if probe is Probe.LIVENESS:
+            return None
+        if self._phase == "starting":
+            return "the application has not started"
+        if probe is Probe.STARTUP:
+            return None
+        if self.drain.state is not None:
+            return "draining"
+        if pending := self._startup_pending():
+            return "startup has not passed: " + ", ".join(state.check.name for state in pending)
+        return None
+
+    def _unknown(self, probe: Probe, exclude: Iterable[str]) -> tuple[str, ...]:
+        known = self.engine.states[probe]
+        names = [name for name in dict.fromkeys(exclude) if name not in known]
+        shown = names[:UNKNOWN_NAMES_SHOWN]
+        warnings = [f"exclude: {probe.value} has no check {name[:50]!r}" for name in shown]
+        if len(names) > len(shown):
+            warnings.append(f"exclude: and {len(names) - len(shown)} more unknown names")
+        return tuple(warnings)
+
+    def _told_of(self, report: Report) -> None:
+        before = self._last_status.get(report.probe)
+        if report.status is not before:
+            self._last_status[report.probe] = report.status
+            for on_report in self.observers.on_report:
+                on_report(before, report)
+
+    def _drain_changed(self, drain: Drain | None) -> None:
+        self.engine.version += 1
+        for on_drain in self.observers.on_drain:
+            on_drain(drain)
+
+    # -- living -------------------------------------------------------------------------------
+
+    def starting(self) -> None:
+        """Note that the application's startup began.
+
+        Raises:
+            ConfigurationError: If it has begun already.
+        """
+        if self._phase != "idle":
+            raise ConfigurationError(
+                "this Probes has a lifespan already; ProbeMiddleware enters it by itself, so leave "
+                "`async with probes.lifespan()` out, and give each application a Probes of its own"
+            )
+        self._phase = "starting"
+        self.engine.version += 1
+
+    def started(self) -> None:
+        """Note that it is complete: run the background checks, stand by for SIGTERM."""
+        self._phase = "started"
+        self.engine.version += 1
+        self.engine.start()
+        self.sigterm.arm()
+
+    async def stopped(self) -> None:
+        """Note that the application has ended, or failed to start: stop all that runs."""
+        self._phase = "idle"
+        self.engine.version += 1
+        self.sigterm.disarm()
+        await self.engine.stop()

@@ -1,0 +1,132 @@
+"""SIGTERM means: turn unready, go on serving, and only then hand the signal to the server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import queue
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from probekit._lifecycle.drain import DrainSwitch
+    from probekit._lifecycle.plan import Plan
+
+__all__ = ["Sigterm"]
+
+logger = logging.getLogger("probekit")
+
+DUPLICATE = 1.0
+"""Seconds. systemd signals the whole group and a supervisor sends its own on top: a second signal
+so soon is the first one again, not impatience."""
+
+
+class Sigterm:
+    """Stands before the server's own SIGTERM handler.
+
+    The first signal drains. After ``drain_delay``, or at the next signal, what was there before is
+    put back and gets the signal. The handler changes state and nothing else, since it can interrupt
+    any code, itself included: no lock, no log, no new thread.
+
+    Args:
+        switch: What to turn.
+        plan: How long to wait.
+        turned: Told, from a thread, that a signal turned the switch.
+    """
+
+    def __init__(self, *, switch: DrainSwitch, plan: Plan, turned: Callable[[], None]) -> None:
+        self._switch = switch
+        self._plan = plan
+        self._turned = turned
+        self._below: Any = None
+        self._armed = False
+        self._since: float | None = None
+        self._signals: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self.status = "not armed: the application has not started"
+
+    def arm(self) -> None:
+        """Take the signal over, if this thread may and somebody handles it."""
+        if self._armed:
+            return
+        self.status = self._obstacle() or "armed"
+        if self.status != "armed":
+            return
+        self._below = signal.getsignal(signal.SIGTERM)
+        self._signals = queue.SimpleQueue()
+        # A thread cannot be started in a signal handler, so it waits from now on.
+        threading.Thread(
+            target=self._wait, args=(self._signals,), name="probekit:sigterm", daemon=True
+        ).start()
+        signal.signal(signal.SIGTERM, self._handle)
+        self._armed = True
+        logger.info(
+            "on SIGTERM: drain for %g s (%s), then hand it to the server",
+            self._plan.drain_delay,
+            self._plan.source,
+        )
+
+    def disarm(self) -> None:
+        """Put back what was there before, if nothing else has been put there meanwhile."""
+        if not self._armed:
+            return
+        self._armed = False
+        self._signals.put(False)
+        in_main = threading.current_thread() is threading.main_thread()
+        if in_main and signal.getsignal(signal.SIGTERM) == self._handle:
+            signal.signal(signal.SIGTERM, self._below)
+        self.status = "not armed: the application has stopped"
+
+    def _obstacle(self) -> str | None:
+        if self._plan.drain_delay == 0:
+            return f"off: drain_delay is 0 ({self._plan.source})"
+        if threading.current_thread() is not threading.main_thread():
+            return "unsupported: the application does not run in the main thread"
+        below = signal.getsignal(signal.SIGTERM)
+        loop = asyncio._get_running_loop()  # noqa: SLF001 - the form that does not raise
+        if signal.SIGTERM in getattr(loop, "_signal_handlers", {}):
+            return "unsupported: the event loop owns SIGTERM; call probes.drain() before it comes"
+        if not callable(below):
+            return "unsupported: the server has no SIGTERM handler to hand the signal to"
+        return None
+
+    def _handle(self, _signum: int, _frame: object) -> None:
+        now = time.monotonic()
+        if self._since is None:
+            self._since = now
+            self._switch.finish(reason="SIGTERM")
+            self._signals.put(True)
+        elif now - self._since > min(DUPLICATE, self._plan.drain_delay):
+            self._release()
+
+    def _release(self) -> None:
+        self._armed = False
+        signal.signal(signal.SIGTERM, self._below)
+        signal.raise_signal(signal.SIGTERM)
+
+    def _wait(self, signals: queue.SimpleQueue[bool]) -> None:
+        if not signals.get():
+            return
+        delay = self._plan.drain_delay
+        logger.warning(
+            "SIGTERM: draining; readiness answers 503 while everything is served as before, and "
+            "the server gets the signal in %g s (%s)",
+            delay,
+            self._plan.source,
+        )
+        self._turned()
+        # The main thread may be blocked in a wait that only a signal to itself interrupts.
+        time.sleep(delay)
+        if self._armed:
+            logger.warning("SIGTERM: drained for %g s; handing the signal to the server", delay)
+            self._expired()
+
+    def _expired(self) -> None:
+        self._since = -math.inf  # "time is up" and "second signal" are one path
+        main = threading.main_thread().ident
+        if main is not None:
+            signal.pthread_kill(main, signal.SIGTERM)
