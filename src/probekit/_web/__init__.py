@@ -1,0 +1,1 @@
+"""A probe request in, a response out: no framework."""

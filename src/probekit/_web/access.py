@@ -1,0 +1,127 @@
+"""Who may ask, and who may turn the switch."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from typing import TYPE_CHECKING, TypeAlias
+
+from probekit.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from probekit._web.message import Request
+
+__all__ = ["Gate", "networks", "within"]
+
+Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+FORWARDED = (
+    b"forwarded",
+    b"via",
+    b"x-forwarded-for",
+    b"x-forwarded-host",
+    b"x-forwarded-proto",
+    b"x-real-ip",
+)
+"""Headers by which a proxy betrays itself: behind one, every client seems to be on this machine."""
+
+
+def networks(option: str, given: Iterable[str]) -> tuple[Network, ...]:
+    """Return networks in CIDR notation as objects.
+
+    Raises:
+        ConfigurationError: If one of them is none.
+    """
+    if isinstance(given, str):
+        raise ConfigurationError(f"{option} must be a list of networks, got the string {given!r}")
+    found: list[Network] = []
+    for text in given:
+        try:
+            found.append(ipaddress.ip_network(text))
+        except ValueError as error:
+            raise ConfigurationError(
+                f"{option}: {text!r} is no network such as '10.0.0.0/8' or '::1': {error}"
+            ) from None
+    return tuple(found)
+
+
+class Gate:
+    """Decides who may look at the drain and turn it.
+
+    Without options: whoever sits on this machine and talks to it directly, by no proxy and from no
+    web page. A list of networks opens it to their addresses under the same conditions, a token to
+    whoever presents it.
+
+    Args:
+        token: A bearer token, or None.
+        allow: Networks in CIDR notation.
+
+    Raises:
+        ConfigurationError: If an argument makes no sense.
+    """
+
+    def __init__(self, *, token: str | None, allow: Iterable[str]) -> None:
+        if token is not None and (not isinstance(token, str) or len(token) < 16):  # pyright: ignore[reportUnnecessaryIsInstance]  # users without a type checker
+            raise ConfigurationError(
+                "admin_token must be a string of at least 16 characters; make one with: "
+                "python -c 'import secrets; print(secrets.token_urlsafe())'"
+            )
+        self._token = token
+        self._allow = networks("admin_allow", allow)
+
+    def refusal(self, request: Request) -> tuple[int, str] | None:
+        """Return the status and the reason for which ``request`` is refused, or None."""
+        credentials = request.header(b"authorization")
+        if credentials is not None and self._token is not None:
+            return None if self._knows(credentials) else (401, "the token is not the right one")
+        reason = self._not_direct(request)
+        if reason is None:
+            return None
+        remedy = "ask from the machine itself, without a proxy"
+        if self._token is not None:
+            return 401, f"{reason}; send the token (Authorization: Bearer ...), or {remedy}"
+        return 403, f"{reason}; {remedy}, or configure admin_token= or admin_allow="
+
+    def _knows(self, credentials: str) -> bool:
+        scheme, _, token = credentials.partition(" ")
+        right = (self._token or "").encode()
+        return scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), right)
+
+    def _not_direct(self, request: Request) -> str | None:
+        client = request.client
+        if client is None:
+            return "the request came through a Unix socket, so nobody knows from where"
+        if not is_loopback(client) and not within(client, self._allow):
+            return "this address may not turn the drain"
+        for name in FORWARDED:
+            if request.header(name) is not None:
+                return f"the request came through a proxy ({name.decode()})"
+        if request.header(b"origin") is not None:
+            return "a web page may not turn the drain (Origin)"
+        if request.header(b"sec-fetch-site") not in {None, "none"}:
+            return "a web page may not turn the drain (Sec-Fetch-Site)"
+        return None
+
+
+def is_loopback(client: str) -> bool:
+    """Whether ``client`` is an address of this machine itself."""
+    address = address_of(client)
+    return address is not None and address.is_loopback
+
+
+def within(client: str | None, allowed: tuple[Network, ...]) -> bool:
+    """Whether the address ``client`` lies in one of the networks; a Unix socket does not."""
+    address = address_of(client or "")
+    return address is not None and any(address in network for network in allowed)
+
+
+def address_of(client: str) -> Address | None:
+    """Return an address as an object; IPv4 in the guise of IPv6 as what it is."""
+    try:
+        address = ipaddress.ip_address(client.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
