@@ -1,0 +1,29 @@
+"""Tell a platform the truth about a Python process, and let it leave without losing a request."""
+
+from probekit._core.check import Check
+from probekit._core.model import CheckResult, Drain, Probe, Report, Status
+from probekit.exceptions import (
+    CheckFailure,
+    ConfigurationError,
+    Degraded,
+    DrainIsFinalError,
+    Unhealthy,
+)
+from probekit.observers import Observer
+from probekit.probes import Probes
+
+__all__ = [
+    "Check",
+    "CheckFailure",
+    "CheckResult",
+    "ConfigurationError",
+    "Degraded",
+    "Drain",
+    "DrainIsFinalError",
+    "Observer",
+    "Probe",
+    "Probes",
+    "Report",
+    "Status",
+    "Unhealthy",
+]

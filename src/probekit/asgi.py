@@ -1,0 +1,243 @@
+"""The ASGI doors: a middleware for an application, and an application of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
+
+from probekit._web.endpoints import EndpointOptions, Endpoints
+from probekit._web.message import Request
+from probekit._web.problem import not_found
+from probekit.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from probekit._lifecycle.service import Service
+    from probekit._web.endpoints import Endpoint
+    from probekit._web.message import Response
+    from probekit.probes import Probes
+
+__all__ = ["ASGIApp", "ProbeMiddleware", "probe_app"]
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+CLOSE = (b"connection", b"close")
+
+
+class ProbeMiddleware:
+    """Answers the probes before the application sees them, and counts what it is busy with.
+
+    Add it **last**, so that it stands outermost: before authentication, redirects and host checks,
+    none of which a prober passes. It starts and stops the background checks with the application's
+    lifespan, and while the process drains it marks every HTTP/1.x response with
+    ``Connection: close``, so that keep-alive clients move on.
+
+    ::
+
+        app.add_middleware(ProbeMiddleware, probes=probes)   # FastAPI, Starlette
+        app = ProbeMiddleware(app, probes=probes)            # any ASGI application
+
+    Args:
+        app: The application inside.
+        probes: What to answer.
+        **options: See `EndpointOptions`.
+
+    Raises:
+        ConfigurationError: If an option cannot work.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, probes: Probes, **options: Unpack[EndpointOptions]
+    ) -> None:
+        self._app = app
+        self._service = probes.service
+        self._traffic = probes.service.traffic
+        self._drain = probes.service.drain
+        self._endpoints = Endpoints(probes.service, **options)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request, a WebSocket or the lifespan."""
+        kind = scope["type"]
+        if kind == "http":
+            found = self._endpoints.find(scope["path"], scope.get("root_path", ""))
+            if found is not None:
+                await answer(found, self._service, scope, receive, send)
+                return
+            traffic, drain = self._traffic, self._drain
+
+            # A plain function that returns the awaitable: a coroutine more for each message would
+            # cost more than all the rest.
+            def mark(message: Message) -> Awaitable[None]:
+                if drain.state is not None and message["type"] == "http.response.start":
+                    message = closing(scope, message)
+                return send(message)
+
+            traffic.requests += 1
+            try:
+                await self._app(scope, receive, mark)
+            finally:
+                traffic.requests -= 1
+        elif kind == "websocket":
+            self._traffic.websockets += 1
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                self._traffic.websockets -= 1
+        elif kind == "lifespan":
+            await Lifespan(self._service, receive, send).run(self._app, scope)
+        else:
+            await self._app(scope, receive, send)
+
+
+class ProbeApp:
+    """What `probe_app` makes."""
+
+    def __init__(self, probes: Probes, **options: Unpack[EndpointOptions]) -> None:
+        self._service = probes.service
+        self.endpoints = Endpoints(probes.service, **options)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or follow the lifespan."""
+        kind = scope["type"]
+        if kind == "http":
+            found = self.endpoints.find(scope["path"], scope.get("root_path", ""))
+            await answer(found or (NOWHERE, ""), self._service, scope, receive, send)
+        elif kind == "lifespan":
+            await Lifespan(self._service, receive, send).run(complete_lifespan, scope)
+        elif kind == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1000})
+
+
+def probe_app(probes: Probes, **options: Unpack[EndpointOptions]) -> ProbeApp:
+    """Return an ASGI application that answers the probes and nothing else.
+
+    Serve it by itself, or mount it: ``app.mount("/internal", probe_app(probes))`` answers
+    ``/internal/readyz``. A mounted application gets no lifespan, so its background checks start
+    with the first probe, and SIGTERM does not drain; `ProbeMiddleware` does more.
+
+    Args:
+        probes: What to answer.
+        **options: See `EndpointOptions`.
+
+    Raises:
+        ConfigurationError: If an option cannot work.
+    """
+    return ProbeApp(probes, **options)
+
+
+class Nowhere:
+    """Answers where no endpoint is."""
+
+    async def answer(self, request: Request) -> Response:
+        """Answer 404."""
+        del request
+        return not_found("no probe has this path")
+
+
+NOWHERE = Nowhere()
+
+
+async def complete_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
+    """Be an application whose startup and shutdown have nothing to do."""
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+async def answer(
+    found: tuple[Endpoint, str], service: Service, scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Let an endpoint answer a request."""
+    endpoint, tail = found
+    client = scope.get("client")
+    request = Request(
+        scope["method"],
+        tail,
+        scope.get("query_string", b""),
+        scope["headers"],
+        client[0] if client else None,
+        partial(read_body, receive),
+    )
+    status, headers, content = await endpoint.answer(request)
+    start: Message = {"type": "http.response.start", "status": status, "headers": headers}
+    if service.drain.state is not None:
+        start = closing(scope, start)
+    await send(start)
+    content = b"" if request.method == "HEAD" else content
+    await send({"type": "http.response.body", "body": content})
+
+
+async def read_body(receive: Receive, limit: int) -> bytes | None:
+    """Return the body of a request, or None if it is longer than ``limit`` bytes."""
+    parts: list[bytes] = []
+    length = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return b"".join(parts)
+        parts.append(message.get("body", b""))
+        length += len(parts[-1])
+        if length > limit:
+            return None
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def closing(scope: Scope, message: Message) -> Message:
+    """Return the start of a response, marked so that an HTTP/1.x client closes the connection."""
+    if not scope.get("http_version", "1.1").startswith("1"):
+        return message  # HTTP/2 forbids the header and has GOAWAY
+    headers = [pair for pair in message.get("headers", ()) if pair[0].lower() != b"connection"]
+    return {**message, "headers": [*headers, CLOSE]}
+
+
+class Lifespan:
+    """Follows the lifespan of the application inside and lets the service live with it.
+
+    No task stands between the server and the application, so an exception of the application's
+    reaches the server as it is.
+    """
+
+    def __init__(self, service: Service, receive: Receive, send: Send) -> None:
+        self._service = service
+        self._receive = receive
+        self._send = send
+        self._entered = False
+
+    async def run(self, app: ASGIApp, scope: Scope) -> None:
+        """Run the application's lifespan to its end."""
+        try:
+            await app(scope, self._received, self._sent)
+        finally:
+            await self._leave()
+
+    async def _received(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "lifespan.startup":
+            try:
+                self._service.starting()
+            except ConfigurationError as error:
+                # A server takes a mere exception for an application that knows no lifespan.
+                await self._send({"type": "lifespan.startup.failed", "message": str(error)})
+                raise
+            self._entered = True
+        return message
+
+    async def _sent(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "lifespan.startup.complete":
+            self._service.started()
+        elif kind in {"lifespan.startup.failed", "lifespan.shutdown.complete"}:
+            await self._leave()
+        await self._send(message)
+
+    async def _leave(self) -> None:
+        if self._entered:
+            self._entered = False
+            await self._service.stopped()

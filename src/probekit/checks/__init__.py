@@ -1,0 +1,1 @@
+"""Ready-made checks, one module for each dependency; each needs the extra of its name."""

@@ -1,0 +1,265 @@
+"""`Probes`: the checks of an application, and its way out of service."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, TypeVar, Unpack, overload
+
+from probekit._core.check import CheckFunction, declare
+from probekit._core.clock import SystemClock
+from probekit._core.model import Probe
+from probekit._lifecycle.plan import make_plan
+from probekit._lifecycle.service import Service
+from probekit.observers import LoggingObserver
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable, Mapping
+
+    from probekit._core.check import Check
+    from probekit._core.clock import Clock
+    from probekit._core.model import Drain, Report
+    from probekit._core.observer import Observer
+
+__all__ = ["CheckOptions", "Probes"]
+
+F = TypeVar("F", bound=CheckFunction)
+
+
+class CheckOptions(TypedDict, total=False):
+    """What `Probes.readiness` and its siblings take beside the function; see there."""
+
+    name: str | None
+    timeout: float
+    max_age: float
+    interval: float | None
+    initial_delay: float | None
+    stale_after: float | None
+    critical: bool
+    failure_threshold: int
+    success_threshold: int
+    on_error: Literal["fail", "keep"]
+    cancel_after: float | None
+
+
+class LivenessOptions(CheckOptions, total=False):
+    """What `Probes.liveness` takes beside that."""
+
+    external: bool
+
+
+class Decorator(Protocol):
+    """Gives back the function that it decorates."""
+
+    def __call__(self, function: F, /) -> F:
+        """Register ``function`` and return it."""
+        ...
+
+
+class Probes:
+    """The checks of an application, and its way out of service.
+
+    Make one, declare checks on it, and mount it with a door: `probekit.asgi.ProbeMiddleware`,
+    `probekit.asgi.probe_app` or `probekit.starlette.routes`.
+
+    Args:
+        name: Tells several of them in one process apart in metrics.
+        drain_delay: Seconds between SIGTERM and its hand-over to the server. None: the variable
+            ``PROBEKIT_DRAIN_DELAY``, else 5 where an orchestrator is seen, else 0.
+        observers: Told of results and changes. The default logs changes; ``[]`` is silent.
+        clock: For tests.
+
+    Attributes:
+        service: What the doors drive; not for applications.
+
+    Raises:
+        ConfigurationError: If an argument or the environment variable makes no sense.
+
+    Note:
+        Checks run on the event loop that asks first. `drain`, `undrain` and the properties may be
+        used from any thread.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str = "app",
+        drain_delay: float | None = None,
+        observers: Iterable[Observer] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.name = name
+        self.service = Service(clock=clock or SystemClock(), plan=make_plan(drain_delay))
+        for observer in [LoggingObserver()] if observers is None else observers:
+            self.observe(observer)
+
+    # -- declaring ----------------------------------------------------------------------------
+
+    @overload
+    def liveness(self, function: F, /, **options: Unpack[LivenessOptions]) -> F: ...
+    @overload
+    def liveness(self, /, **options: Unpack[LivenessOptions]) -> Decorator: ...
+    def liveness(
+        self, function: Any = None, /, **options: Unpack[LivenessOptions]
+    ) -> Any:
+        """Declare a check of the process itself: when it fails, the platform restarts it.
+
+        Takes what `readiness` takes, and ``external=True``: without it a ready-made check that
+        talks to something outside is refused, since it would restart every replica at once.
+        """
+        return self._declare(Probe.LIVENESS, function, options)
+
+    @overload
+    def readiness(self, function: F, /, **options: Unpack[CheckOptions]) -> F: ...
+    @overload
+    def readiness(self, /, **options: Unpack[CheckOptions]) -> Decorator: ...
+    def readiness(self, function: Any = None, /, **options: Unpack[CheckOptions]) -> Any:
+        """Declare a check of what new work needs: when it fails, no new work is sent.
+
+        Use it as a bare decorator, as a decorator with options, or as a call. A check takes no
+        argument. It returns None, or a mapping to publish, when all is well; it raises `Unhealthy`
+        or `Degraded`, whose text is published, or anything else, whose class name is.
+
+        Args:
+            function: The check, ``def`` (runs on a thread of its own) or ``async def``.
+            **options: All times in seconds.
+
+                - ``name``: The function's name by default.
+                - ``timeout`` (0.8): How long an answer waits for it.
+                - ``max_age`` (1.0): How long a result is reused.
+                - ``interval`` (None): Run it in the background every so often.
+                - ``initial_delay`` (random within ``interval``): Before its first background run.
+                - ``stale_after`` (three intervals and a timeout): When a result is too old.
+                - ``critical`` (True): False: its failure degrades and takes nothing out of service.
+                - ``failure_threshold``, ``success_threshold`` (1): Outcomes in a row.
+                - ``on_error`` (``"fail"``): ``"keep"``: while the check itself cannot run, its last
+                  good value stands until ``stale_after``.
+                - ``cancel_after`` (30): When a run that goes on and on is cancelled.
+
+        Returns:
+            The function, unchanged.
+
+        Raises:
+            ConfigurationError: If the check or an option cannot work, or the name is taken.
+        """
+        return self._declare(Probe.READINESS, function, options)
+
+    @overload
+    def startup(self, function: F, /, **options: Unpack[CheckOptions]) -> F: ...
+    @overload
+    def startup(self, /, **options: Unpack[CheckOptions]) -> Decorator: ...
+    def startup(self, function: Any = None, /, **options: Unpack[CheckOptions]) -> Any:
+        """Declare a check of a slow first step; until it has passed, readiness fails too.
+
+        Once passed it is not run again. Takes what `readiness` takes.
+        """
+        return self._declare(Probe.STARTUP, function, options)
+
+    def _declare(
+        self, probe: Probe, function: Any, options: Mapping[str, Any]
+    ) -> Any:
+        def register(function: F) -> F:
+            self.service.engine.add(declare(function, probe=probe, **options))
+            return function
+
+        return register if function is None else register(function)
+
+    def checks(self, probe: Probe) -> tuple[Check, ...]:
+        """Return the checks of ``probe`` in the order of registration."""
+        return tuple(state.check for state in self.service.engine.states[probe].values())
+
+    def observe(self, observer: Observer) -> None:
+        """Tell ``observer`` of everything that happens from now on."""
+        self.service.observers.add(observer)
+
+    # -- asking -------------------------------------------------------------------------------
+
+    async def report(
+        self,
+        probe: Probe = Probe.READINESS,
+        *,
+        only: str | None = None,
+        exclude: Iterable[str] = (),
+    ) -> Report:
+        """Run what must be run and return the answer to ``probe``.
+
+        Never takes longer than the longest ``timeout`` of the checks asked.
+
+        Args:
+            probe: The question.
+            only: The name of the one check to ask; drain and startup are then left out of account.
+            exclude: Names to leave out; an unknown one becomes a warning in the report.
+
+        Raises:
+            KeyError: If there is no check of the name ``only``.
+
+        Note:
+            Cancelling it harms no run.
+        """
+        return await self.service.report(probe, only=only, exclude=exclude)
+
+    def peek(self, probe: Probe = Probe.READINESS) -> Report:
+        """Return the answer to ``probe`` from what is known already; nothing is run."""
+        return self.service.peek(probe)
+
+    # -- leaving ------------------------------------------------------------------------------
+
+    @property
+    def draining(self) -> Drain | None:
+        """The drain under way, or None."""
+        return self.service.drain.state
+
+    def drain(self, *, reason: str = "", by: str = "", lease: float | None = None) -> Drain:
+        """Turn unready, so that no new work is sent; everything is served as before.
+
+        Args:
+            reason: Why, published in the answer.
+            by: Who, likewise.
+            lease: Seconds after which the drain ends by itself; None: when `undrain` ends it.
+
+        Returns:
+            The drain, renewed if there was one already. One that SIGTERM began stays as it is.
+
+        Raises:
+            ConfigurationError: If an argument makes no sense.
+        """
+        return self.service.drain.begin(reason=reason, by=by, lease=lease)
+
+    def undrain(self) -> None:
+        """End the drain, if there is one.
+
+        Raises:
+            DrainIsFinalError: If SIGTERM began it.
+        """
+        self.service.drain.end()
+
+    @property
+    def in_flight(self) -> dict[str, int]:
+        """How many requests and WebSockets the application is busy with, by kind."""
+        return self.service.traffic.in_flight()
+
+    @property
+    def loop_lag(self) -> float:
+        """Seconds by which the event loop is late; 0.0 outside a lifespan."""
+        return self.service.engine.heartbeat.lag
+
+    @property
+    def sigterm(self) -> str:
+        """Whether SIGTERM will drain first: ``"armed"``, or why not."""
+        return self.service.sigterm.status
+
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncGenerator[None]:
+        """Run the background checks and stand by for SIGTERM while the body runs.
+
+        `probekit.asgi.ProbeMiddleware` does this by itself. Enter it in your own lifespan if you
+        mount routes instead.
+
+        Raises:
+            ConfigurationError: If it is entered already, by that middleware for instance.
+        """
+        self.service.starting()
+        self.service.started()
+        try:
+            yield
+        finally:
+            await self.service.stopped()
