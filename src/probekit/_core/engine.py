@@ -186,8 +186,7 @@ class Engine:
             if run is None:
                 run = state.run = Run(state, self._loop_here(), now, self._finished)
                 run.begin()
-                if run.outcome is None:  # an eager task may have ended already
-                    runs.append(run)
+                runs.append(run)
             elif not run.overdue:
                 runs.append(run)
             elif state.recount(now):

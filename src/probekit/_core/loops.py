@@ -48,7 +48,7 @@ class Loop(Protocol):
         ...
 
     def spawn(
-        self, main: Callable[[], Coroutine[Any, Any, None]], context: Context
+        self, main: Callable[[], Coroutine[Any, Any, None]], *, name: str, context: Context
     ) -> Callable[[], object]:
         """Run ``main`` in a task of its own; return what cancels it."""
         ...
@@ -86,9 +86,10 @@ class AsyncioLoop:
         return self._loop.is_running()
 
     def spawn(
-        self, main: Callable[[], Coroutine[Any, Any, None]], context: Context
+        self, main: Callable[[], Coroutine[Any, Any, None]], *, name: str, context: Context
     ) -> Callable[[], object]:
-        return self._loop.create_task(main(), context=context).cancel
+        # Not create_task: a task factory is the application's, and may start tasks eagerly.
+        return asyncio.Task(main(), loop=self._loop, name=name, context=context).cancel
 
     def being_cancelled(self) -> bool:
         task = asyncio.current_task()
@@ -141,7 +142,7 @@ class TrioLoop:
         return self.call_threadsafe(nothing)
 
     def spawn(
-        self, main: Callable[[], Coroutine[Any, Any, None]], context: Context
+        self, main: Callable[[], Coroutine[Any, Any, None]], *, name: str, context: Context
     ) -> Callable[[], object]:
         scope = self._trio.CancelScope()
 
@@ -149,7 +150,7 @@ class TrioLoop:
             with scope:
                 await main()
 
-        self._trio.lowlevel.spawn_system_task(task, name=main, context=context)
+        self._trio.lowlevel.spawn_system_task(task, name=name, context=context)
         return scope.cancel
 
     def being_cancelled(self) -> bool:

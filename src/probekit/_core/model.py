@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,8 +41,7 @@ class Status(StrEnum):
         return self is Status.HEALTHY or self is Status.DEGRADED
 
 
-@dataclass(frozen=True, slots=True)
-class CheckResult:
+class CheckResult(NamedTuple):
     """What one check says, as published.
 
     Attributes:
@@ -65,7 +64,7 @@ class CheckResult:
     status: Status
     critical: bool = True
     message: str | None = None
-    detail: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    detail: Mapping[str, Any] = NO_DETAIL
     duration: float | None = None
     at: float = 0.0
     since: float | None = None

@@ -64,7 +64,9 @@ class Run(Steps):
     def begin(self) -> None:
         """Start it: on the loop if the check is async, on the check's own thread if it is not."""
         if self.state.check.is_async:
-            self._cancel = self.loop.spawn(self._on_loop, self.state.context.copy())
+            state = self.state
+            context = state.context.copy()
+            self._cancel = self.loop.spawn(self._on_loop, name=state.label, context=context)
         else:
             self.state.thread.submit(self._on_thread)
 

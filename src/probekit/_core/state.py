@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextvars import copy_context
-from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -27,20 +26,34 @@ class CheckState:
 
     Attributes:
         check: The declaration.
+        label: What its task and its thread are called.
         context: The context variables as they were where the check was declared: a run must not
             inherit those of the request that happened to start it.
         thread: The thread of a sync check.
         run: The run under way, or None.
         result: The last result, thresholds applied.
         attempted: When a run last ended or was found overdue (monotonic seconds).
+        latched: Whether it is a startup check that has passed: it is not run again.
     """
 
-    __slots__ = ("_good", "_verdict", "attempted", "check", "context", "result", "run", "thread")
+    __slots__ = (
+        "_good",
+        "_verdict",
+        "attempted",
+        "check",
+        "context",
+        "label",
+        "latched",
+        "result",
+        "run",
+        "thread",
+    )
 
     def __init__(self, check: Check) -> None:
         self.check = check
+        self.label = f"probekit:{check.name}"
         self.context = copy_context()
-        self.thread = CheckThread(check.name)
+        self.thread = CheckThread(self.label)
         self.run: Run | None = None
         self.result = CheckResult(
             name=check.name,
@@ -50,15 +63,11 @@ class CheckState:
             message="not yet run",
         )
         self.attempted = -inf
+        self.latched = False
         self._good: CheckResult | None = None
         self._verdict = Verdict(
             failure_threshold=check.failure_threshold, success_threshold=check.success_threshold
         )
-
-    @property
-    def latched(self) -> bool:
-        """Whether it is a startup check that has passed: it is not run again."""
-        return self.check.probe is Probe.STARTUP and self.result.status.passing
 
     def fresh(self, now: float) -> bool:
         """Whether a probe at ``now`` is answered from what is known already."""
@@ -73,32 +82,33 @@ class CheckState:
         return now - self.attempted >= max(self.check.max_age, self.check.timeout)
 
     def record(
-        self, outcome: Outcome, *, duration: float, now: float, wall: float, blocked: float = 0.0
+        self, outcome: Outcome, *, duration: float, now: float, wall: float, blocked: float
     ) -> CheckResult:
         """Take what a run came to into account and return the result that follows from it."""
+        check, before = self.check, self.result
         self.attempted = now
         if not outcome.could_run and (kept := self._kept(now)) is not None:
-            self.result = replace(kept, message=outcome.message, stale=True)
+            self.result = kept._replace(message=outcome.message, stale=True)
             return self.result
-        before = self.result
         status = self._verdict.observe(outcome.status)
-        self.result = CheckResult(
-            self.check.name,
-            self.check.probe,
+        self.result = result = CheckResult(
+            check.name,
+            check.probe,
             status,
-            self.check.critical,
+            check.critical,
             outcome.message,
             outcome.detail,
             duration,
             now,
-            before.since if before.status is status and before.since is not None else wall,
+            wall if before.status is not status or before.since is None else before.since,
             self._verdict.failures,
             False,
             blocked if blocked >= BLOCKED else 0.0,
         )
         if outcome.status.passing:
-            self._good = self.result
-        return self.result
+            self._good = result
+            self.latched = check.probe is Probe.STARTUP and status.passing
+        return result
 
     def timed_out(self, run: Run, now: float) -> Outcome:
         """Return the outcome of waiting for ``run`` in vain."""
@@ -109,35 +119,33 @@ class CheckState:
             could_run=False,
         )
 
-    def view(self, now: float) -> CheckResult:
-        """Return what to publish at ``now``."""
-        result, run = self.result, self.run
+    def view(self, now: float) -> tuple[CheckResult, float]:
+        """Return what to publish at ``now``, and until when it holds if nothing happens."""
+        check, result, run = self.check, self.result, self.run
         if run is not None and run.overdue:
             message = self.timed_out(run, now).message
-            result = replace(result, message=message, duration=now - run.started)
-        limit = self.check.stale_after
-        if result.stale and now - result.at > limit:
-            return replace(result, status=Status.UNHEALTHY, stale=True)
-        if self.check.interval is not None and now - result.at > limit and self.attempted > -inf:
-            age = now - result.at
-            message = f"the last result is {age:.1f} s old, and stale after {limit:g} s"
-            return replace(result, status=Status.UNKNOWN, message=message, stale=True)
-        return result
+            result = result._replace(message=message, duration=now - run.started)
+            until = now
+        elif self.latched:
+            return result, inf
+        elif check.interval is None:
+            until = self.attempted + check.max_age
+        else:
+            until = inf
+        if check.interval is None and not result.stale:
+            return result, until
+        return self._aged(result, now, until)
 
-    def valid_until(self, now: float) -> float:
-        """Return until when `view` says the same if nothing happens."""
-        if self.run is not None and self.run.overdue:
-            return now
-        if self.latched:
-            return inf
-        if self.attempted == -inf:
-            return inf if self.check.interval is not None else now
-        until = inf
-        if self.check.interval is None:
-            until = self.attempted + self.check.max_age
-        if self.check.interval is not None or self.result.stale:
-            until = min(until, self.result.at + self.check.stale_after)
-        return max(until, now)
+    def _aged(self, result: CheckResult, now: float, until: float) -> tuple[CheckResult, float]:
+        """Return the result, or what is left of it when it is too old to be believed."""
+        limit = self.check.stale_after
+        age = now - result.at
+        if self.attempted == -inf or age <= limit:
+            return result, min(until, result.at + limit)
+        if result.stale:
+            return result._replace(status=Status.UNHEALTHY), until
+        message = f"the last result is {age:.1f} s old, and stale after {limit:g} s"
+        return result._replace(status=Status.UNKNOWN, message=message, stale=True), now
 
     def _kept(self, now: float) -> CheckResult | None:
         good = self._good

@@ -22,7 +22,7 @@ class CheckThread:
     __slots__ = ("_jobs", "_name", "_thread")
 
     def __init__(self, name: str) -> None:
-        self._name = f"probekit:{name}"
+        self._name = name
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 

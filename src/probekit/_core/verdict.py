@@ -37,7 +37,7 @@ class Verdict:
         if outcome.passing:
             self.failures = 0
             self.successes += 1
-            if self.status.passing or self.successes >= self._success_threshold:
+            if self.successes >= self._success_threshold or self.status.passing:
                 self.status = outcome
         else:
             self.successes = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Literal
 
 from probekit._core.engine import Engine
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from probekit._core.clock import Clock
-    from probekit._core.model import Drain
+    from probekit._core.model import CheckResult, Drain
     from probekit._core.state import CheckState
     from probekit._lifecycle.plan import Plan
 
@@ -98,9 +97,12 @@ class Service:
         warnings: tuple[str, ...] = (),
     ) -> Report:
         now = self.clock.monotonic()
-        results = {name: state.view(now) for name, state in states.items()}
+        results: dict[str, CheckResult] = {}
+        valid_until = now + AGES_SHOWN
+        for name, state in states.items():
+            results[name], until = state.view(now)
+            valid_until = min(valid_until, until)
         status = aggregate(probe, results.values()) if obstacle is None else Status.UNHEALTHY
-        until = min((state.valid_until(now) for state in states.values()), default=math.inf)
         return Report(
             probe=probe,
             status=status,
@@ -109,7 +111,7 @@ class Service:
             message=obstacle,
             warnings=warnings,
             at=now,
-            valid_until=min(until, now + AGES_SHOWN),
+            valid_until=valid_until,
         )
 
     def _startup_pending(self) -> list[CheckState]:
