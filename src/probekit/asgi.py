@@ -50,9 +50,7 @@ class ProbeMiddleware:
         ConfigurationError: If an option cannot work.
     """
 
-    def __init__(
-        self, app: ASGIApp, *, probes: Probes, **options: Unpack[EndpointOptions]
-    ) -> None:
+    def __init__(self, app: ASGIApp, *, probes: Probes, **options: Unpack[EndpointOptions]) -> None:
         self._app = app
         self._service = probes.service
         self._traffic = probes.service.traffic

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["CheckFailure", "ConfigurationError", "Degraded", "DrainIsFinalError", "Unhealthy"]
 
 
-class CheckFailure(Exception):  # noqa: N818 - the names of its two children are the field's words
+class CheckFailure(Exception):
     """Say in a check how the thing it tests is; the base of `Unhealthy` and `Degraded`.
 
     Its text and detail are **published** to whoever asks the probe: write them to be read, without

@@ -28,9 +28,7 @@ class LoggingObserver(Observer):
     def __init__(self, logger: logging.Logger | None = None) -> None:
         self._logger = logger or logging.getLogger("probekit")
 
-    def on_change(
-        self, before: Status, result: CheckResult, error: BaseException | None
-    ) -> None:
+    def on_change(self, before: Status, result: CheckResult, error: BaseException | None) -> None:
         """Log a check's change: recovery as information, failure as a warning."""
         passing = result.status.passing
         if before is Status.UNKNOWN and result.status is Status.HEALTHY:

@@ -98,9 +98,7 @@ class Probes:
     def liveness(self, function: F, /, **options: Unpack[LivenessOptions]) -> F: ...
     @overload
     def liveness(self, /, **options: Unpack[LivenessOptions]) -> Decorator: ...
-    def liveness(
-        self, function: Any = None, /, **options: Unpack[LivenessOptions]
-    ) -> Any:
+    def liveness(self, function: Any = None, /, **options: Unpack[LivenessOptions]) -> Any:
         """Declare a check of the process itself: when it fails, the platform restarts it.
 
         Takes what `readiness` takes, and ``external=True``: without it a ready-made check that
@@ -154,9 +152,7 @@ class Probes:
         """
         return self._declare(Probe.STARTUP, function, options)
 
-    def _declare(
-        self, probe: Probe, function: Any, options: Mapping[str, Any]
-    ) -> Any:
+    def _declare(self, probe: Probe, function: Any, options: Mapping[str, Any]) -> Any:
         def register(function: F) -> F:
             self.service.engine.add(declare(function, probe=probe, **options))
             return function

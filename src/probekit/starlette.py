@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Unpack
 
 from probekit._extras import MissingExtraError
-from probekit._web.endpoints import EndpointOptions
 from probekit.asgi import probe_app
 
 try:
@@ -14,6 +13,7 @@ except ImportError:
     raise MissingExtraError("probekit.starlette", package="starlette", extra="starlette") from None
 
 if TYPE_CHECKING:
+    from probekit._web.endpoints import EndpointOptions
     from probekit.probes import Probes
 
 __all__ = ["routes"]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from probekit._core.model import Probe
+from probekit._core.seconds import is_seconds
 from probekit.exceptions import ConfigurationError
 
 __all__ = ["Check", "CheckFunction"]
@@ -154,7 +154,7 @@ def check_name(function: object, name: object) -> str:
         name = getattr(function, "name", None) or getattr(unwrap(function), "__name__", None)
         name = name or type(function).__name__
         if name == "<lambda>":
-            raise ConfigurationError("a lambda has no name of its own; give the check one: name=...")
+            raise ConfigurationError("a lambda has no name of its own; give it one: name=...")
     if not isinstance(name, str):
         raise ConfigurationError(f"check {given!r}: name must be a string, got {given!r}")
     if not name or name != name.strip() or "/" in name or not name.isprintable():
@@ -219,8 +219,7 @@ def location(function: object) -> str:
 
 def seconds(name: str, option: str, value: object, *, zero: bool = False) -> None:
     """Refuse what is no usable number of seconds."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value < 0 or (value == 0 and not zero):  # type: ignore[arg-type,operator]  # number says so
+    if not is_seconds(value, zero=zero):
         bound = ">= 0" if zero else "> 0"
         raise ConfigurationError(f"check {name!r}: {option} must be {bound} seconds, got {value!r}")
 

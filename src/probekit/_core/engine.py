@@ -241,6 +241,5 @@ class Engine:
                 on_change(before.status, result, outcome.error)
 
 
-
 def _nobody_waits() -> None:
     pass

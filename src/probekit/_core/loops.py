@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from contextvars import Context
 
-    import trio
-
 __all__ = ["Loop", "Waiter", "current_loop"]
 
 
@@ -80,7 +78,7 @@ class AsyncioLoop:
 
     def is_current(self) -> bool:
         # the same as get_running_loop(), which raises where there is none
-        return asyncio._get_running_loop() is self._loop  # noqa: SLF001 - documented for frameworks
+        return asyncio._get_running_loop() is self._loop
 
     def is_running(self) -> bool:
         return self._loop.is_running()

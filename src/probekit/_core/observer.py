@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, ParamSpec, Protocol
+from typing import TYPE_CHECKING, ParamSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,12 +17,13 @@ logger = logging.getLogger("probekit")
 P = ParamSpec("P")
 
 
-class Observer(Protocol):
+class Observer:
     """Something that is told of results and changes: logging, metrics, notifications.
 
     Subclass it and override what you need; the methods that you leave out cost nothing. They are
-    called on the event loop's thread, in the order of registration, and **must not block**. An
-    observer that raises is logged and harms nothing.
+    called on the event loop's thread, in the order of registration, and **must not block**; only
+    `on_drain` comes from whichever thread turned the switch. An observer that raises is logged and
+    harms nothing.
     """
 
     def on_result(self, result: CheckResult, error: BaseException | None) -> None:
@@ -33,9 +34,7 @@ class Observer(Protocol):
             error: The exception that the check raised, unredacted, or None.
         """
 
-    def on_change(
-        self, before: Status, result: CheckResult, error: BaseException | None
-    ) -> None:
+    def on_change(self, before: Status, result: CheckResult, error: BaseException | None) -> None:
         """Hear of a check whose status is no longer ``before``."""
 
     def on_report(self, before: Status | None, report: Report) -> None:
@@ -63,8 +62,8 @@ class Observers:
     def add(self, observer: Observer) -> None:
         """Tell ``observer`` of the events whose methods it overrides."""
         for event in self.__slots__:
-            method = getattr(observer, event)
-            if getattr(method, "__func__", None) is not getattr(Observer, event):
+            method = getattr(observer, event, None)
+            if method and getattr(method, "__func__", None) is not getattr(Observer, event):
                 getattr(self, event).append(guarded(method))
 
 

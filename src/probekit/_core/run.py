@@ -94,7 +94,7 @@ class Run(Steps):
                 self.outcome = failed(error)  # the loop is being torn down: nobody is told
                 raise
             outcome = failed(error)
-        except BaseException as error:  # noqa: BLE001 - a check may raise anything, and harm nobody
+        except BaseException as error:
             outcome = failed(error)
         if self.given_up:
             after = self.state.check.cancel_after
@@ -105,7 +105,7 @@ class Run(Steps):
     def _on_thread(self) -> None:
         try:
             outcome = returned(self.state.context.copy().run(self.state.check.function))
-        except BaseException as error:  # noqa: BLE001 - see above; the thread serves the next run
+        except BaseException as error:
             outcome = failed(error)
         self.outcome = outcome
         # If the loop has ended meanwhile, the next one finds the outcome here.

@@ -20,7 +20,7 @@ anyio's cancel scopes on asyncio: hundreds of thousands of times a second.
 """
 
 
-class Abandoned(BaseException):  # noqa: N818 - it is no error of anybody's
+class Abandoned(BaseException):
     """The coroutine swallowed its cancellation and is no longer driven."""
 
 
@@ -65,7 +65,7 @@ class Steps:
             except self._cancelled as error:
                 self._count(coroutine)
                 step, value = coroutine.throw, error
-            except BaseException as error:  # noqa: BLE001 - asyncio throws a future's error in
+            except BaseException as error:
                 step, value = coroutine.throw, error
             else:
                 # trio sends its errors in as values, wrapped by the `outcome` library

@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING
 
 from probekit._core.model import Drain
+from probekit._core.seconds import is_seconds
 from probekit.exceptions import ConfigurationError, DrainIsFinalError
 
 if TYPE_CHECKING:
@@ -117,10 +118,7 @@ def check_text(name: str, value: object) -> None:
 
 def check_lease(lease: object) -> None:
     """Refuse what is no number of seconds."""
-    if lease is None:
-        return
-    number = isinstance(lease, int | float) and not isinstance(lease, bool)
-    if not number or not math.isfinite(lease) or lease <= 0:  # type: ignore[arg-type,operator]  # number says so
+    if lease is not None and not is_seconds(lease):
         raise ConfigurationError(
             f"drain: lease must be > 0 seconds, or left out to drain until somebody ends it; "
             f"got {lease!r}"

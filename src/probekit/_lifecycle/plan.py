@@ -6,6 +6,7 @@ import math
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
+from probekit._core.seconds import is_seconds
 from probekit.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -39,9 +40,7 @@ class Plan(NamedTuple):
     source: str
 
 
-def make_plan(
-    drain_delay: float | None, environment: Mapping[str, str] | None = None
-) -> Plan:
+def make_plan(drain_delay: float | None, environment: Mapping[str, str] | None = None) -> Plan:
     """Return the plan: the argument, the environment, the orchestrator seen, or no delay.
 
     Raises:
@@ -64,10 +63,9 @@ def make_plan(
 
 def seconds(name: str, value: object, *, shown: object = None) -> float:
     """Return ``value`` as a number of seconds, or refuse it."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value < 0:  # type: ignore[arg-type,operator]  # number says so
+    if not is_seconds(value, zero=True):
         got = value if shown is None else shown
         raise ConfigurationError(
             f"{name} must be a number of seconds >= 0, got {got!r}; 0 hands SIGTERM on at once"
         )
-    return float(value)  # type: ignore[arg-type]  # number says so
+    return float(value)

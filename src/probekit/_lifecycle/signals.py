@@ -87,7 +87,7 @@ class Sigterm:
         if threading.current_thread() is not threading.main_thread():
             return "unsupported: the application does not run in the main thread"
         below = signal.getsignal(signal.SIGTERM)
-        loop = asyncio._get_running_loop()  # noqa: SLF001 - the form that does not raise
+        loop = asyncio._get_running_loop()
         if signal.SIGTERM in getattr(loop, "_signal_handlers", {}):
             return "unsupported: the event loop owns SIGTERM; call probes.drain() before it comes"
         if not callable(below):

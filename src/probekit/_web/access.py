@@ -48,6 +48,19 @@ def networks(option: str, given: Iterable[str]) -> tuple[Network, ...]:
     return tuple(found)
 
 
+TOKEN_LENGTH = 16
+
+
+def checked_token(token: object) -> str:
+    """Return ``token``, or refuse one that can be guessed."""
+    if isinstance(token, str) and len(token) >= TOKEN_LENGTH:
+        return token
+    raise ConfigurationError(
+        f"admin_token must be a string of at least {TOKEN_LENGTH} characters; make one with: "
+        f"python -c 'import secrets; print(secrets.token_urlsafe())'"
+    )
+
+
 class Gate:
     """Decides who may look at the drain and turn it.
 
@@ -64,12 +77,7 @@ class Gate:
     """
 
     def __init__(self, *, token: str | None, allow: Iterable[str]) -> None:
-        if token is not None and (not isinstance(token, str) or len(token) < 16):  # pyright: ignore[reportUnnecessaryIsInstance]  # users without a type checker
-            raise ConfigurationError(
-                "admin_token must be a string of at least 16 characters; make one with: "
-                "python -c 'import secrets; print(secrets.token_urlsafe())'"
-            )
-        self._token = token
+        self._token = None if token is None else checked_token(token)
         self._allow = networks("admin_allow", allow)
 
     def refusal(self, request: Request) -> tuple[int, str] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from probekit._web.message import respond
 from probekit._web.problem import method_not_allowed, problem
@@ -81,13 +81,14 @@ def options_of(body: bytes) -> dict[str, Any] | str:
     if not body.strip():
         return {}
     try:
-        options: Any = json.loads(body)
+        options: object = json.loads(body)
     except (ValueError, RecursionError) as error:
         return f"the body is no JSON: {error}"
     if not isinstance(options, dict):
         return f"the body must be a JSON object, got {type(options).__name__}"
-    for field in options:
+    given = cast("dict[str, Any]", options)
+    for field in given:
         if field not in FIELDS:
             known = ", ".join(FIELDS)
-            return f"{str(field)[:50]!r} is no field of a drain; there are {known}"
-    return options
+            return f"{field[:50]!r} is no field of a drain; there are {known}"
+    return given

@@ -96,9 +96,7 @@ class Endpoints:
         admin_allow: Iterable[str] = (),
     ) -> None:
         if details not in {"full", "status", "none"}:
-            raise ConfigurationError(
-                f"details must be 'full', 'status' or 'none', got {details!r}"
-            )
+            raise ConfigurationError(f"details must be 'full', 'status' or 'none', got {details!r}")
         allowed = None if allow is None else networks("allow", allow)
         self._by_path: dict[str, Endpoint] = {}
         for probe, option, path in (
@@ -114,8 +112,8 @@ class Endpoints:
             self._add("metrics_path", metrics_path, MetricsEndpoint(metrics, allowed))
         self.paths = tuple(self._by_path)
 
-    def _add(self, option: str, path: str, endpoint: Endpoint) -> None:
-        if not isinstance(path, str) or not path.startswith("/") or len(path.strip("/")) == 0:  # pyright: ignore[reportUnnecessaryIsInstance]  # users without a type checker
+    def _add(self, option: str, path: object, endpoint: Endpoint) -> None:
+        if not (isinstance(path, str) and path.startswith("/") and path.strip("/")):
             raise ConfigurationError(f"{option} must be a path such as '/readyz', got {path!r}")
         path = path.rstrip("/")
         if path in self._by_path:

@@ -57,9 +57,7 @@ class Response(NamedTuple):
 EVERY_ANSWER = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 
 
-def respond(
-    status: int, content_type: bytes, body: bytes, *more: tuple[bytes, bytes]
-) -> Response:
+def respond(status: int, content_type: bytes, body: bytes, *more: tuple[bytes, bytes]) -> Response:
     """Return a response with the headers that every answer of probekit carries."""
     length = str(len(body)).encode()
     headers = [(b"content-type", content_type), (b"content-length", length), *EVERY_ANSWER, *more]
