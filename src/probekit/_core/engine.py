@@ -68,7 +68,7 @@ class Engine:
             )
         state = states[check.name] = CheckState(check)
         self.version += 1
-        if (loop := self._loop) is not None:
+        if check.interval is not None and (loop := self._loop) is not None:
             loop.call_threadsafe(lambda: self._schedule.add(state, loop))
 
     def start(self) -> None:
@@ -83,17 +83,19 @@ class Engine:
         self.heartbeat.stop()
         if loop is None or not loop.is_current():
             return
-        runs = [state.run for states in self.states.values() for state in states.values()]
-        ending = [run for run in runs if run is not None and run.state.check.is_async]
-        for run in ending:
-            run.give_up()
-        while any(run.outcome is None for run in ending):  # abandoned within a second at the latest
-            waiter = loop.waiter()
-            loop.call_later(0.005, waiter.set)
-            await waiter.wait()
+        ending: list[Run] = []
         for states in self.states.values():
             for state in states.values():
                 state.thread.stop()
+                if state.run is not None and state.check.is_async:
+                    ending.append(state.run)
+                    state.run = None  # what it comes to is no news
+        for run in ending:
+            run.give_up()
+        while any(run.outcome is None for run in ending):  # at most run.GRACE
+            waiter = loop.waiter()
+            loop.call_later(0.005, waiter.set)
+            await waiter.wait()
         self._loop = None
 
     async def refresh(self, states: Iterable[CheckState]) -> None:
@@ -196,11 +198,9 @@ class Engine:
     def _overdue(self, run: Run) -> None:
         """Wait no longer for ``run``; its result will be used when it comes."""
         now = self._monotonic()
-        run.overdue = True
+        run.outlast(now)
         self._record(run, run.state.timed_out(run, now), now)
         self._release(run)
-        remaining = run.state.check.cancel_after - (now - run.started)
-        run.loop.call_later(max(0.0, remaining), run.give_up)
 
     def _finished(self, run: Run) -> None:
         state = run.state

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from contextvars import Context
 
-__all__ = ["Loop", "Waiter", "current_loop"]
+__all__ = ["Loop", "Task", "Waiter", "current_loop"]
 
 
 class Waiter(Protocol):
@@ -29,6 +29,18 @@ class Waiter(Protocol):
 
     async def wait(self) -> None:
         """Wait until it is set."""
+        ...
+
+
+class Task(Protocol):
+    """A task that was spawned; asyncio's own is one."""
+
+    def cancel(self) -> object:
+        """Ask it to end."""
+        ...
+
+    def cancelling(self) -> int:
+        """How many requests to end it has not answered yet."""
         ...
 
 
@@ -47,12 +59,8 @@ class Loop(Protocol):
 
     def spawn(
         self, main: Callable[[], Coroutine[Any, Any, None]], *, name: str, context: Context
-    ) -> Callable[[], object]:
-        """Run ``main`` in a task of its own; return what cancels it."""
-        ...
-
-    def being_cancelled(self) -> bool:
-        """Whether somebody asked the current task to end."""
+    ) -> Task:
+        """Run ``main``, which must not raise, in a task of its own."""
         ...
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Callable[[], object]:
@@ -85,13 +93,9 @@ class AsyncioLoop:
 
     def spawn(
         self, main: Callable[[], Coroutine[Any, Any, None]], *, name: str, context: Context
-    ) -> Callable[[], object]:
+    ) -> Task:
         # Not create_task: a task factory is the application's, and may start tasks eagerly.
-        return asyncio.Task(main(), loop=self._loop, name=name, context=context).cancel
-
-    def being_cancelled(self) -> bool:
-        task = asyncio.current_task()
-        return task is not None and task.cancelling() > 0
+        return asyncio.Task(main(), loop=self._loop, name=name, context=context)
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Callable[[], object]:
         return self._loop.call_later(delay, callback).cancel
@@ -141,7 +145,7 @@ class TrioLoop:
 
     def spawn(
         self, main: Callable[[], Coroutine[Any, Any, None]], *, name: str, context: Context
-    ) -> Callable[[], object]:
+    ) -> Task:
         scope = self._trio.CancelScope()
 
         async def task() -> None:
@@ -149,10 +153,7 @@ class TrioLoop:
                 await main()
 
         self._trio.lowlevel.spawn_system_task(task, name=name, context=context)
-        return scope.cancel
-
-    def being_cancelled(self) -> bool:
-        return True  # trio raises Cancelled for no other reason
+        return TrioTask(scope.cancel)
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Callable[[], object]:
         scope = self._trio.CancelScope()
@@ -174,6 +175,23 @@ class TrioLoop:
 
     def waiter(self) -> Waiter:
         return EventWaiter()
+
+
+class TrioTask:
+    """A system task, by the scope around it."""
+
+    __slots__ = ("_cancel",)
+
+    def __init__(self, cancel: Callable[[], object]) -> None:
+        self._cancel = cancel
+
+    def cancel(self) -> object:
+        """Cancel the scope."""
+        return self._cancel()
+
+    def cancelling(self) -> int:
+        """Return 0: trio reminds a cancelled task at every step, so that nobody need ask."""
+        return 0
 
 
 class EventWaiter:

@@ -6,19 +6,21 @@ from typing import TYPE_CHECKING, Any, cast
 
 from probekit._core.model import Status
 from probekit._core.outcome import Outcome, failed, returned
-from probekit._core.steps import Abandoned, Steps
+from probekit._core.steps import PATIENCE, Steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from probekit._core.gathering import Gathering
-    from probekit._core.loops import Loop
+    from probekit._core.loops import Loop, Task
     from probekit._core.state import CheckState
 
 __all__ = ["Run"]
 
 GRACE = 1.0
 """Seconds that a cancelled check has for its clean-up before it is driven no further."""
+TEARDOWN_GRACE = 3.0
+"""The same for one that somebody else cancelled: who runs the loop and ends, most likely."""
 
 
 class Run(Steps):
@@ -36,8 +38,9 @@ class Run(Steps):
     """
 
     __slots__ = (
-        "_cancel",
         "_finished",
+        "_task",
+        "_unarm",
         "gatherings",
         "given_up",
         "loop",
@@ -59,47 +62,59 @@ class Run(Steps):
         self.outcome: Outcome | None = None
         self.gatherings: list[Gathering] = []
         self._finished = finished
-        self._cancel: Callable[[], object] | None = None
+        self._task: Task | None = None
+        self._unarm: Callable[[], object] | None = None
 
     def begin(self) -> None:
         """Start it: on the loop if the check is async, on the check's own thread if it is not."""
-        if self.state.check.is_async:
-            state = self.state
+        state = self.state
+        if state.check.is_async:
             context = state.context.copy()
-            self._cancel = self.loop.spawn(self._on_loop, name=state.label, context=context)
+            self._task = self.loop.spawn(self._on_loop, name=state.label, context=context)
         else:
-            self.state.thread.submit(self._on_thread)
+            state.thread.submit(self._on_thread)
+
+    def outlast(self, now: float) -> None:
+        """Note that nobody waits for it any more, and plan to give it up."""
+        self.overdue = True
+        if self._task is not None:
+            remaining = self.state.check.cancel_after - (now - self.started)
+            self._unarm = self.loop.call_later(max(0.0, remaining), self.give_up)
 
     def give_up(self) -> None:
         """Cancel it, and see to it that it ends. A thread cannot be cancelled: it stays."""
-        if self.outcome is None and self._cancel is not None:
+        if self.outcome is None and self._task is not None:
             self.given_up = True
-            self._cancel()
-            self.loop.call_later(GRACE, self.abandon)
+            self._task.cancel()
+            self.loop.call_later(GRACE, self._abandon)
 
-    def abandon(self) -> None:
-        """Drive it no further, whatever it does with its cancellation."""
-        if self.outcome is None and self._cancel is not None:
+    def was_cancelled(self) -> None:
+        """See to it that it ends, too, when the loop is torn down around it."""
+        if not self.given_up and self.patience == PATIENCE:
+            self.loop.call_later(TEARDOWN_GRACE, self._abandon_if_cancelled)
+
+    def _abandon_if_cancelled(self) -> None:
+        # A timeout of the check's own cancels the task as well, and takes that back.
+        if self._task is not None and self._task.cancelling():
+            self._abandon()
+
+    def _abandon(self) -> None:
+        if self.outcome is None and self._task is not None:
             self.patience = 0
-            self._cancel()
+            self._task.cancel()
 
     async def _on_loop(self) -> None:
         function = cast("Callable[[], Coroutine[Any, Any, Any]]", self.state.check.function)
         try:
             outcome = returned(await self.drive(function()))
-        except Abandoned:
-            outcome = Outcome(Status.UNHEALTHY, "never ended", could_run=False)
-        except self._cancelled as error:
-            if self.loop.being_cancelled() and not self.given_up:
-                self.outcome = failed(error)  # the loop is being torn down: nobody is told
-                raise
-            outcome = failed(error)
-        except BaseException as error:
+        except BaseException as error:  # a check may raise anything, and harm nobody
             outcome = failed(error)
         if self.given_up:
             after = self.state.check.cancel_after
             outcome = Outcome(Status.UNHEALTHY, f"given up after {after:g} s", could_run=False)
         self.outcome = outcome
+        if self._unarm is not None:
+            self._unarm()
         self._finished(self)
 
     def _on_thread(self) -> None:

@@ -72,7 +72,11 @@ class Steps:
                 if value is not None and isinstance(getattr(value, "error", None), self._cancelled):
                     self._count(coroutine)
 
+    def was_cancelled(self) -> None:
+        """Hear of every cancellation before the coroutine does."""
+
     def _count(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self.was_cancelled()
         self.patience -= 1
         if self.patience < 0:
             let_go(coroutine)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import math
+import threading
 from typing import TYPE_CHECKING
 
 from probekit._core.model import Drain
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DrainSwitch"]
 
-logger = logging.getLogger("probekit")
-
 TEXT_LIMIT = 200
 """Characters of a reason or a name."""
 
@@ -26,31 +24,42 @@ TEXT_LIMIT = 200
 class DrainSwitch:
     """Draining or not, why, by whom, until when.
 
-    Readable from any thread and from a signal handler: the state is one attribute that is only
-    ever replaced, and a lease is looked at by whoever reads.
+    Readable from any thread. A lease that is over is ended by whoever reads next.
 
     Args:
         clock: The clocks.
-        changed: Told of every change, from the thread that made it.
+        changed: Told of every change, from the thread that made or noticed it.
     """
 
-    __slots__ = ("_changed", "_clock", "_deadline", "_drain")
+    __slots__ = ("_changed", "_clock", "_final", "_leased", "_lock")
 
     def __init__(self, *, clock: Clock, changed: Callable[[Drain | None], None]) -> None:
         self._clock = clock
         self._changed = changed
-        self._drain: Drain | None = None
-        self._deadline = math.inf
+        self._lock = threading.Lock()
+        # One attribute for the drain and its deadline, so that no reader sees half of a change; and
+        # one of its own for what SIGTERM began, so that no other change can lose it.
+        self._leased: tuple[Drain, float] | None = None
+        self._final: Drain | None = None
 
     @property
     def state(self) -> Drain | None:
-        """The drain under way, or None. A lease that is over ends here."""
-        drain = self._drain
-        if drain is not None and self._clock.monotonic() >= self._deadline:
-            self._drain = drain = None
-            self._deadline = math.inf
+        """The drain under way, or None."""
+        if self._final is not None:
+            return self._final
+        leased = self._leased
+        if leased is None:
+            return None
+        drain, deadline = leased
+        if self._clock.monotonic() < deadline:
+            return drain
+        with self._lock:
+            noticed = self._leased is leased
+            if noticed:
+                self._leased = None
+        if noticed:
             self._changed(None)
-        return drain
+        return self.state
 
     def begin(self, *, reason: str = "", by: str = "", lease: float | None = None) -> Drain:
         """Begin a drain, or renew the one under way with another reason and lease.
@@ -70,23 +79,26 @@ class DrainSwitch:
         if before is not None and before.final:
             return before
         now = self._clock.time()
-        self._deadline = math.inf if lease is None else self._clock.monotonic() + lease
-        self._drain = drain = Drain(
+        drain = Drain(
             reason=reason,
             by=by,
             since=now if before is None else before.since,
             until=None if lease is None else now + lease,
         )
+        deadline = math.inf if lease is None else self._clock.monotonic() + lease
+        with self._lock:
+            self._leased = drain, deadline
         self._changed(drain)
         return drain
 
-    def finish(self, *, reason: str) -> Drain:
-        """Begin a drain that nothing ends, without telling anybody: a signal handler calls this."""
-        before = self._drain
-        since = self._clock.time() if before is None else before.since
-        self._deadline = math.inf
-        self._drain = drain = Drain(reason=reason, since=since, final=True)
-        return drain
+    def finish(self, *, reason: str) -> None:
+        """Begin a drain that nothing ends.
+
+        A signal handler calls this: it takes no lock and tells nobody.
+        """
+        leased = self._leased
+        since = self._clock.time() if leased is None else leased[0].since
+        self._final = Drain(reason=reason, since=since, final=True)
 
     def end(self) -> None:
         """End the drain, if there is one.
@@ -99,10 +111,10 @@ class DrainSwitch:
             return
         if before.final:
             raise DrainIsFinalError(
-                f"the drain cannot be ended: {before.reason}, and the process is leaving"
+                f"the drain cannot be ended: {before.reason} began it, and the process is leaving"
             )
-        self._drain = None
-        self._deadline = math.inf
+        with self._lock:
+            self._leased = None
         self._changed(None)
 
 
