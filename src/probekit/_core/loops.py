@@ -150,7 +150,13 @@ class TrioLoop:
 
         async def task() -> None:
             with scope:
+                this = self._trio.lowlevel.current_task()
+                scopes = getattr(this, "_cancel_status", None)
                 await main()
+                # A coroutine that even refuses to be closed leaves its cancel scopes open, and trio
+                # would bring down the whole run for it. There is no public way to step out of them,
+                # so this is done where trio still has the private one.
+                getattr(this, "_activate_cancel_status", nothing)(scopes)
 
         self._trio.lowlevel.spawn_system_task(task, name=name, context=context)
         return TrioTask(scope.cancel)
@@ -226,5 +232,5 @@ def in_trio() -> bool:
     return trio is not None and trio.lowlevel.in_trio_run()
 
 
-def nothing() -> None:
-    """Do nothing: to find out whether somebody would."""
+def nothing(*_: object) -> None:
+    """Do nothing."""
