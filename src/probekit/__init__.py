@@ -2,6 +2,7 @@
 
 from probekit._core.check import Check
 from probekit._core.model import CheckResult, Drain, Probe, Report, Status
+from probekit._core.observer import Observer
 from probekit.exceptions import (
     CheckFailure,
     ConfigurationError,
@@ -9,7 +10,6 @@ from probekit.exceptions import (
     DrainIsFinalError,
     Unhealthy,
 )
-from probekit.observers import Observer
 from probekit.probes import Probes
 
 __all__ = [

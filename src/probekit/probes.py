@@ -6,11 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, TypeVar, Unpack, overload
 
 from probekit._core.check import CheckFunction, declare
-from probekit._core.clock import SystemClock
 from probekit._core.model import Probe
-from probekit._lifecycle.plan import make_plan
-from probekit._lifecycle.service import Service
-from probekit.observers import LoggingObserver
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping
@@ -87,6 +83,12 @@ class Probes:
         observers: Iterable[Observer] | None = None,
         clock: Clock | None = None,
     ) -> None:
+        # Here and not above, or to import a name from probekit would load asyncio and logging.
+        from probekit._core.clock import SystemClock
+        from probekit._lifecycle.plan import make_plan
+        from probekit._lifecycle.service import Service
+        from probekit.observers import LoggingObserver
+
         self.name = name
         self.service = Service(clock=clock or SystemClock(), plan=make_plan(drain_delay))
         for observer in [LoggingObserver()] if observers is None else observers:

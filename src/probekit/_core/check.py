@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from probekit._core.model import Probe
 from probekit._core.seconds import is_seconds
@@ -23,8 +22,7 @@ DEFAULT_MAX_AGE = 1.0
 DEFAULT_CANCEL_AFTER = 30.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class Check(NamedTuple):
     """A check and its options; `Probes.readiness` and its siblings make them.
 
     All times are in seconds.
@@ -50,16 +48,16 @@ class Check:
     name: str
     function: CheckFunction
     probe: Probe
-    timeout: float = DEFAULT_TIMEOUT
-    max_age: float = DEFAULT_MAX_AGE
-    interval: float | None = None
-    initial_delay: float | None = None
+    timeout: float
+    max_age: float
+    interval: float | None
+    initial_delay: float | None
     stale_after: float
-    critical: bool = True
-    failure_threshold: int = 1
-    success_threshold: int = 1
-    on_error: Literal["fail", "keep"] = "fail"
-    cancel_after: float = DEFAULT_CANCEL_AFTER
+    critical: bool
+    failure_threshold: int
+    success_threshold: int
+    on_error: Literal["fail", "keep"]
+    cancel_after: float
     is_async: bool
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -77,27 +76,25 @@ class CheckResult(NamedTuple):
         return max(0.0, now - self.at)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drain:
+class Drain(NamedTuple):
     """Why, by whom and for how long the process is out of service.
 
     Attributes:
+        since: When it began, in seconds since the epoch.
         reason: What the operator wrote, may be empty.
         by: Who began it, may be empty.
-        since: When it began, in seconds since the epoch.
         until: When it ends by itself, in seconds since the epoch, or None.
         final: Whether SIGTERM began it, so that nothing ends it.
     """
 
+    since: float
     reason: str = ""
     by: str = ""
-    since: float
     until: float | None = None
     final: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(NamedTuple):
     """The answer to one probe.
 
     Attributes:
@@ -114,7 +111,7 @@ class Report:
 
     probe: Probe
     status: Status
-    checks: Mapping[str, CheckResult] = field(default_factory=dict[str, CheckResult])
+    checks: Mapping[str, CheckResult]
     draining: Drain | None = None
     message: str | None = None
     warnings: tuple[str, ...] = ()

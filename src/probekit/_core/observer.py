@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, ParamSpec
 
 if TYPE_CHECKING:
@@ -11,8 +10,6 @@ if TYPE_CHECKING:
     from probekit._core.model import CheckResult, Drain, Probe, Report, Status
 
 __all__ = ["Observer", "Observers"]
-
-logger = logging.getLogger("probekit")
 
 P = ParamSpec("P")
 
@@ -74,6 +71,9 @@ def guarded(method: Callable[P, None]) -> Callable[P, None]:
         try:
             method(*args, **kwargs)
         except Exception:
+            import logging  # `import probekit` does without it
+
+            logger = logging.getLogger("probekit")
             logger.exception("observer %r failed; probekit goes on without it", method)
 
     return call
