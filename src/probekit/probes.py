@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from probekit._core.clock import Clock
     from probekit._core.model import Drain, Report
     from probekit._core.observer import Observer
+    from probekit._lifecycle.service import Service
 
 __all__ = ["CheckOptions", "Probes"]
 
@@ -89,8 +90,8 @@ class Probes:
         from probekit._lifecycle.service import Service
         from probekit.observers import LoggingObserver
 
-        self.name = name
-        self.service = Service(clock=clock or SystemClock(), plan=make_plan(drain_delay))
+        self.name: str = name
+        self.service: Service = Service(clock=clock or SystemClock(), plan=make_plan(drain_delay))
         for observer in [LoggingObserver()] if observers is None else observers:
             self.observe(observer)
 

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Run"]
 
-GRACE = 1.0
-"""Seconds that a cancelled check has for its clean-up before it is driven no further."""
-TEARDOWN_GRACE = 3.0
-"""The same for one that somebody else cancelled: who runs the loop and ends, most likely."""
+GRACE = 3.0
+"""Seconds that a cancelled check has for its clean-up before it is driven no further.
+
+asyncpg takes two to find out that a server which hangs does not let itself be cancelled either.
+"""
 
 
 class Run(Steps):
@@ -91,7 +92,7 @@ class Run(Steps):
     def was_cancelled(self) -> None:
         """See to it that it ends, too, when the loop is torn down around it."""
         if not self.given_up and self.patience == PATIENCE:
-            self.loop.call_later(TEARDOWN_GRACE, self._abandon_if_cancelled)
+            self.loop.call_later(GRACE, self._abandon_if_cancelled)
 
     def _abandon_if_cancelled(self) -> None:
         # A timeout of the check's own cancels the task as well, and takes that back.

@@ -6,6 +6,8 @@ import json
 import logging
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypedDict
 
+from anyio import CapacityLimiter, to_thread
+
 from probekit._core.model import Probe
 from probekit._web.access import Gate, networks, within
 from probekit._web.admin import DrainEndpoint
@@ -32,7 +34,7 @@ class MetricsExporter(Protocol):
     """What can be served at ``/metrics``, such as `probekit.observe.prometheus` makes."""
 
     def render(self, accept: str) -> tuple[str, bytes]:
-        """Return the content type and the body that fit the header ``Accept``."""
+        """Return the content type and the body that fit the header ``Accept``; from any thread."""
         ...
 
 
@@ -235,5 +237,10 @@ class MetricsEndpoint:
             return not_found("nothing here for this address")
         if request.method not in {"GET", "HEAD"}:
             return method_not_allowed(request.method, "GET", "HEAD")
-        media, body = self._exporter.render(request.header(b"accept") or "*/*")
+        # An exporter reads /proc, and in multiprocess mode a file of each worker. A limiter of its
+        # own, since the shared one may be taken up by whatever is to be found out by the scrape.
+        accept = request.header(b"accept") or "*/*"
+        media, body = await to_thread.run_sync(
+            self._exporter.render, accept, limiter=CapacityLimiter(1)
+        )
         return respond(200, media.encode(), body)
