@@ -6,18 +6,27 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
+from probekit._core.options import refuse_unknown
+from probekit._web.endpoint import Endpoint
 from probekit._web.endpoints import EndpointOptions, Endpoints
 from probekit._web.message import Request
+from probekit._web.metrics import MetricsExporter
 from probekit._web.problem import not_found
 from probekit.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from probekit._lifecycle.service import Service
-    from probekit._web.endpoints import Endpoint
     from probekit._web.message import Response
     from probekit.probes import Probes
 
-__all__ = ["ASGIApp", "ProbeMiddleware", "probe_app"]
+__all__ = [
+    "ASGIApp",
+    "EndpointOptions",
+    "MetricsExporter",
+    "ProbeApp",
+    "ProbeMiddleware",
+    "probe_app",
+]
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -55,7 +64,7 @@ class ProbeMiddleware:
         self._service = probes.service
         self._traffic = probes.service.traffic
         self._drain = probes.service.drain
-        self._endpoints = Endpoints(probes.service, **options)
+        self._endpoints = endpoints_of(probes, options)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request, a WebSocket or the lifespan."""
@@ -96,7 +105,7 @@ class ProbeApp:
 
     def __init__(self, probes: Probes, **options: Unpack[EndpointOptions]) -> None:
         self._service = probes.service
-        self.endpoints = Endpoints(probes.service, **options)
+        self.endpoints = endpoints_of(probes, options)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or follow the lifespan."""
@@ -109,6 +118,12 @@ class ProbeApp:
         elif kind == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1000})
+
+
+def endpoints_of(probes: Probes, options: EndpointOptions) -> Endpoints:
+    """Return the endpoints that the options of a door describe."""
+    refuse_unknown("probe endpoints", options, EndpointOptions.__optional_keys__)
+    return Endpoints(probes.service, **options)
 
 
 def probe_app(probes: Probes, **options: Unpack[EndpointOptions]) -> ProbeApp:
@@ -128,16 +143,16 @@ def probe_app(probes: Probes, **options: Unpack[EndpointOptions]) -> ProbeApp:
     return ProbeApp(probes, **options)
 
 
-class Nowhere:
+class Nowhere(Endpoint):
     """Answers where no endpoint is."""
 
-    async def answer(self, request: Request) -> Response:
+    async def respond(self, request: Request) -> Response:
         """Answer 404."""
         del request
         return not_found("no probe has this path")
 
 
-NOWHERE = Nowhere()
+NOWHERE = Nowhere(allowed=None)
 
 
 async def complete_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
@@ -225,14 +240,15 @@ class Lifespan:
                 await self._send({"type": "lifespan.startup.failed", "message": str(error)})
                 raise
             self._entered = True
+        elif message["type"] == "lifespan.shutdown":
+            # Before the application closes what its checks use.
+            await self._leave()
         return message
 
     async def _sent(self, message: Message) -> None:
         kind = message["type"]
         if kind == "lifespan.startup.complete":
             self._service.started()
-        elif kind in {"lifespan.startup.failed", "lifespan.shutdown.complete"}:
-            await self._leave()
         await self._send(message)
 
     async def _leave(self) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from probekit._core.model import Status
 from probekit._core.observer import Observer
+from probekit.exceptions import CheckFailure
 
 if TYPE_CHECKING:
     from probekit._core.model import CheckResult, Drain, Report
@@ -41,7 +42,8 @@ class LoggingObserver(Observer):
             before.value,
             result.status.value,
             f": {result.message}" if result.message else "",
-            exc_info=None if passing else error,
+            # What a check says of its own accord needs no traceback.
+            exc_info=None if passing or isinstance(error, CheckFailure) else error,
         )
 
     def on_report(self, before: Status | None, report: Report) -> None:
@@ -65,7 +67,7 @@ class LoggingObserver(Observer):
     def on_drain(self, drain: Drain | None) -> None:
         """Log that a drain began, was renewed or ended."""
         if drain is None:
-            self._logger.warning("drain ended: ready for new work")
+            self._logger.warning("drain ended")
             return
         if drain.final:
             return  # whoever took the signal has said so

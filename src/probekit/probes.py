@@ -6,18 +6,19 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, TypeVar, Unpack, overload
 
 from probekit._core.check import CheckFunction, declare
+from probekit._core.clock import Clock
 from probekit._core.model import Probe
+from probekit._core.options import refuse_unknown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping
 
     from probekit._core.check import Check
-    from probekit._core.clock import Clock
     from probekit._core.model import Drain, Report
     from probekit._core.observer import Observer
     from probekit._lifecycle.service import Service
 
-__all__ = ["CheckOptions", "Probes"]
+__all__ = ["CheckOptions", "Clock", "LivenessOptions", "Probes"]
 
 F = TypeVar("F", bound=CheckFunction)
 
@@ -66,6 +67,7 @@ class Probes:
         clock: For tests.
 
     Attributes:
+        name: What metrics call it.
         service: What the doors drive; not for applications.
 
     Raises:
@@ -156,6 +158,9 @@ class Probes:
         return self._declare(Probe.STARTUP, function, options)
 
     def _declare(self, probe: Probe, function: Any, options: Mapping[str, Any]) -> Any:
+        known = LivenessOptions if probe is Probe.LIVENESS else CheckOptions
+        refuse_unknown(f"{probe.value} check", options, known.__optional_keys__)
+
         def register(function: F) -> F:
             self.service.engine.add(declare(function, probe=probe, **options))
             return function
@@ -177,16 +182,17 @@ class Probes:
         probe: Probe = Probe.READINESS,
         *,
         only: str | None = None,
-        exclude: Iterable[str] = (),
+        exclude: str | Iterable[str] = (),
     ) -> Report:
         """Run what must be run and return the answer to ``probe``.
 
-        Never takes longer than the longest ``timeout`` of the checks asked.
+        Takes no longer than the longest ``timeout`` of the checks asked (for readiness those of a
+        startup that has not passed are among them), unless something blocks the event loop.
 
         Args:
             probe: The question.
             only: The name of the one check to ask; drain and startup are then left out of account.
-            exclude: Names to leave out; an unknown one becomes a warning in the report.
+            exclude: A name, or names, to leave out; an unknown one becomes a warning.
 
         Raises:
             KeyError: If there is no check of the name ``only``.
@@ -194,7 +200,8 @@ class Probes:
         Note:
             Cancelling it harms no run.
         """
-        return await self.service.report(probe, only=only, exclude=exclude)
+        names = (exclude,) if isinstance(exclude, str) else exclude
+        return await self.service.report(probe, only=only, exclude=names)
 
     def peek(self, probe: Probe = Probe.READINESS) -> Report:
         """Return the answer to ``probe`` from what is known already; nothing is run."""

@@ -114,7 +114,17 @@ def declare(
         seconds(name, "initial_delay", initial_delay, zero=True)
     if stale_after is None:
         stale_after = 3 * (interval or max_age) + timeout
+    elif interval is None and on_error != "keep":
+        raise ConfigurationError(
+            f"check {name!r}: stale_after={stale_after!r} has no meaning without interval or "
+            f"on_error='keep'; add one of them, or leave it out"
+        )
     seconds(name, "stale_after", stale_after)
+    if interval is not None and stale_after < interval:
+        raise ConfigurationError(
+            f"check {name!r}: stale_after must not be shorter than interval, or every result is "
+            f"stale before the next; got stale_after={stale_after:g} and interval={interval:g}"
+        )
     if cancel_after is None:
         cancel_after = max(DEFAULT_CANCEL_AFTER, timeout)
     seconds(name, "cancel_after", cancel_after)

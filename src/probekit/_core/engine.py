@@ -30,6 +30,9 @@ logger = logging.getLogger("probekit")
 PATIENCE_WITH_ANOTHER_LOOP = 0.2
 """Seconds beyond the timeouts that a probe waits for checks whose loop is another thread's."""
 
+GRACE_AT_THE_END = 1.0
+"""Seconds that a run has for its clean-up when the application stops, which others wait for."""
+
 
 class Engine:
     """The checks of one `Probes` and everything that runs them.
@@ -91,8 +94,8 @@ class Engine:
                     ending.append(state.run)
                     state.run = None  # what it comes to is no news
         for run in ending:
-            run.give_up()
-        while any(run.outcome is None for run in ending):  # at most run.GRACE
+            run.give_up(GRACE_AT_THE_END)
+        while any(run.outcome is None for run in ending):
             waiter = loop.waiter()
             loop.call_later(0.005, waiter.set)
             await waiter.wait()
@@ -193,7 +196,7 @@ class Engine:
                 runs.append(run)
             elif state.recount(now):
                 self._record(run, state.timed_out(run, now), now)
-        return runs
+        return [run for run in runs if run.state.run is run]  # some have ended already
 
     def _overdue(self, run: Run) -> None:
         """Wait no longer for ``run``; its result will be used when it comes."""

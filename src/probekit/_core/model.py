@@ -29,10 +29,13 @@ class Status(StrEnum):
     """How a check, or a whole report, is."""
 
     HEALTHY = "healthy"
+    """All is well."""
     DEGRADED = "degraded"
+    """It works, but not as it should; it stays in service."""
     UNKNOWN = "unknown"
     """Not yet run, or the last result is too old to be believed."""
     UNHEALTHY = "unhealthy"
+    """It does not work."""
 
     @property
     def passing(self) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ParamSpec
 
+from probekit.exceptions import ConfigurationError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -57,7 +59,14 @@ class Observers:
         self.on_drain: list[Callable[[Drain | None], None]] = []
 
     def add(self, observer: Observer) -> None:
-        """Tell ``observer`` of the events whose methods it overrides."""
+        """Tell ``observer`` of the events whose methods it overrides.
+
+        Raises:
+            ConfigurationError: If it has none of them.
+        """
+        if not any(hasattr(observer, event) for event in self.__slots__):
+            events = ", ".join(self.__slots__)
+            raise ConfigurationError(f"observer {observer!r} has none of the methods {events}")
         for event in self.__slots__:
             method = getattr(observer, event, None)
             if method and getattr(method, "__func__", None) is not getattr(Observer, event):

@@ -58,8 +58,13 @@ def returned(value: object) -> Outcome:
     if isinstance(value, bool):
         return refused(f"the check {BOOL_REMEDY}")
     close = getattr(value, "close", None)
-    if hasattr(value, "__await__") and callable(close):
-        close()  # or the interpreter warns of a coroutine that was never awaited
+    if hasattr(value, "__await__"):
+        if callable(close):
+            close()  # or the interpreter warns of a coroutine that was never awaited
+        return refused(
+            "the check returned something to await, but is no async function; make it `async def` "
+            "and await there"
+        )
     return refused(
         f"the check returned a value of type {type(value).__name__}; return None, or a mapping to "
         f"publish"

@@ -82,12 +82,12 @@ class Run(Steps):
             remaining = self.state.check.cancel_after - (now - self.started)
             self._unarm = self.loop.call_later(max(0.0, remaining), self.give_up)
 
-    def give_up(self) -> None:
+    def give_up(self, grace: float = GRACE) -> None:
         """Cancel it, and see to it that it ends. A thread cannot be cancelled: it stays."""
         if self.outcome is None and self._task is not None:
             self.given_up = True
             self._task.cancel()
-            self.loop.call_later(GRACE, self._abandon)
+            self.loop.call_later(grace, self._abandon)
 
     def was_cancelled(self) -> None:
         """See to it that it ends, too, when the loop is torn down around it."""

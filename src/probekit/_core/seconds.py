@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from typing import TypeGuard
 
 __all__ = ["is_seconds"]
 
+LONGEST = 1e9
+"""Seconds: thirty years. Sums of two such times and today are still dates."""
+
 
 def is_seconds(value: object, *, zero: bool = False) -> TypeGuard[float]:
-    """Whether ``value`` is a finite number above zero, or (``zero``) not below it; no bool is."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    """Whether ``value`` is a number above zero, or (``zero``) not below it; no bool is.
+
+    Nor is what no clock can count to: infinity, or more than `LONGEST`.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return value > 0 or (zero and value == 0)
+    return 0 < value <= LONGEST or (zero and value == 0)

@@ -97,7 +97,7 @@ class CheckState:
             status,
             check.critical,
             outcome.message,
-            outcome.detail,
+            outcome.detail or {},
             duration,
             now,
             wall if before.status is not status or before.since is None else before.since,

@@ -47,14 +47,22 @@ class Sigterm:
         self._armed = False
         self._since: float | None = None
         self._signals: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        self.status = "not armed: the application has not started"
+        self._status = "not armed: no lifespan has begun"
+
+    @property
+    def status(self) -> str:
+        """Whether the signal will drain first, or why not, or that it came."""
+        return self._status if self._since is None else "came: the process is leaving"
 
     def arm(self) -> None:
         """Take the signal over, if this thread may and somebody handles it."""
         if self._armed:
             return
-        self.status = self._obstacle() or "armed"
-        if self.status != "armed":
+        obstacle = self._obstacle()
+        self._status = obstacle or "armed"
+        if obstacle is not None:
+            level = logging.INFO if obstacle.startswith("off") else logging.WARNING
+            logger.log(level, "SIGTERM will not drain first: %s", obstacle)
             return
         self._below = signal.getsignal(signal.SIGTERM)
         self._signals = queue.SimpleQueue()
@@ -79,7 +87,7 @@ class Sigterm:
         in_main = threading.current_thread() is threading.main_thread()
         if in_main and signal.getsignal(signal.SIGTERM) == self._handle:
             signal.signal(signal.SIGTERM, self._below)
-        self.status = "not armed: the application has stopped"
+        self._status = "not armed: the lifespan has ended"
 
     def _obstacle(self) -> str | None:
         if self._plan.drain_delay == 0:

@@ -53,10 +53,10 @@ TOKEN_LENGTH = 16
 
 def checked_token(token: object) -> str:
     """Return ``token``, or refuse one that can be guessed."""
-    if isinstance(token, str) and len(token) >= TOKEN_LENGTH:
+    if isinstance(token, str) and len(token) >= TOKEN_LENGTH and token.isascii():
         return token
     raise ConfigurationError(
-        f"admin_token must be a string of at least {TOKEN_LENGTH} characters; make one with: "
+        f"admin_token must be at least {TOKEN_LENGTH} ASCII characters; make one with: "
         f"python -c 'import secrets; print(secrets.token_urlsafe())'"
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, cast
 
+from probekit._web.endpoint import Endpoint
 from probekit._web.message import respond
 from probekit._web.problem import method_not_allowed, problem
 from probekit._web.render import drain_body
@@ -21,15 +22,16 @@ BODY_LIMIT = 16 * 1024
 FIELDS = ("reason", "by", "lease")
 
 
-class DrainEndpoint:
+class DrainEndpoint(Endpoint):
     """GET shows the drain and what is in flight, POST begins it, DELETE ends it."""
 
     def __init__(self, service: Service, gate: Gate) -> None:
+        super().__init__(allowed=None)
         self._service = service
         self._gate = gate
 
-    async def answer(self, request: Request) -> Response:
-        """Answer a request."""
+    async def respond(self, request: Request) -> Response:
+        """Answer whoever may ask."""
         if (refusal := self._gate.refusal(request)) is not None:
             status, reason = refusal
             challenge = [(b"www-authenticate", b"Bearer")] if status == 401 else []

@@ -24,11 +24,6 @@ _DRAFT = {
     Status.UNKNOWN: "fail",
     Status.UNHEALTHY: "fail",
 }
-_OPENING = {
-    (status, critical): f'{{"status": "{status.value}", "critical": {str(critical).lower()}'
-    for status in Status
-    for critical in (True, False)
-}
 encode = json.JSONEncoder().encode
 
 
@@ -81,24 +76,32 @@ def json_body(report: Report, details: Details) -> str:
 
 def check_json(result: CheckResult, now: float, details: Details) -> str:
     """Return one check's part; what has nothing to say is left out."""
-    text = _OPENING[result.status, result.critical]
+    _, _, status, critical, message, detail, duration, at, since, failures, stale, blocked = result
     if details == "status":
-        return text + "}"
-    if result.message is not None:
-        text += f', "message": {encode(result.message)}'
-    if result.detail:
-        text += f', "detail": {encode(result.detail)}'
-    if result.duration is not None:
-        text += f', "duration": {result.duration:.4f}, "age": {now - result.at:.1f}'
-    if result.since is not None:
-        text += f', "since": "{moment(int(result.since))}"'
-    if result.failures:
-        text += f', "failures": {result.failures}'
-    if result.stale:
+        return opening(status, critical) + "}"
+    text = opening(status, critical, None if since is None else int(since))
+    if duration is not None:
+        age = now - at
+        # To format a number costs as much as all the rest, and most ages are 0.0.
+        text += f', "duration": {duration:.4f}, "age": {"0.0" if age < 0.05 else f"{age:.1f}"}'
+    if message is not None:
+        text += f', "message": {encode(message)}'
+    if detail:
+        text += f', "detail": {encode(detail)}'
+    if failures:
+        text += f', "failures": {failures}'
+    if stale:
         text += ', "stale": true'
-    if result.blocked:
-        text += f', "blocked_loop": {result.blocked:.3f}'
+    if blocked:
+        text += f', "blocked_loop": {blocked:.3f}'
     return text + "}"
+
+
+@lru_cache(maxsize=4096)
+def opening(status: Status, critical: bool, since: int | None = None) -> str:
+    """Return how a check's part begins; the same few are asked for again and again."""
+    text = f'{{"status": "{status.value}", "critical": {encode(critical)}'
+    return text if since is None else text + f', "since": "{moment(since)}"'
 
 
 def drain_body(drain: Drain | None, details: Details = "full") -> dict[str, Any] | bool | None:
@@ -116,9 +119,8 @@ def drain_body(drain: Drain | None, details: Details = "full") -> dict[str, Any]
     }
 
 
-@lru_cache(maxsize=4096)
 def moment(seconds: int) -> str:
-    """Return a moment as RFC 3339 in UTC; the same few are asked for again and again."""
+    """Return a moment as RFC 3339 in UTC."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -176,7 +178,7 @@ def text_body(report: Report, details: Details) -> str:
         lines += [f"warn: {warning}" for warning in report.warnings]
     verdict = "passed" if report.passing else "failed"
     lines.append(f"{_PATHS[report.probe]} check {verdict}")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def text_line(result: CheckResult, details: Details) -> str:
@@ -185,8 +187,8 @@ def text_line(result: CheckResult, details: Details) -> str:
         return f"[+]{result.name} ok"
     fails = result.critical and not result.status.passing
     unimportant = "" if result.critical else " (not critical)"
-    reason = "reason withheld" if details == "status" else result.message or result.status.value
-    word = "failed" if not result.status.passing else "degraded"
+    reason = "reason withheld" if details == "status" else result.message or "no reason given"
+    word = "failed" if result.status is Status.UNHEALTHY else result.status.value
     return f"{'[-]' if fails else '[!]'}{result.name} {word}{unimportant}: {reason}"
 
 

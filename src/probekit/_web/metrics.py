@@ -1,0 +1,44 @@
+"""``/metrics``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from anyio import CapacityLimiter, to_thread
+
+from probekit._web.endpoint import Endpoint
+from probekit._web.message import respond
+from probekit._web.problem import method_not_allowed
+
+if TYPE_CHECKING:
+    from probekit._web.access import Network
+    from probekit._web.message import Request, Response
+
+__all__ = ["MetricsEndpoint", "MetricsExporter"]
+
+
+class MetricsExporter(Protocol):
+    """What can be served at ``/metrics``, such as `probekit.observe.prometheus` makes."""
+
+    def render(self, accept: str) -> tuple[str, bytes]:
+        """Return the content type and the body that fit the header ``Accept``; from any thread."""
+        ...
+
+
+class MetricsEndpoint(Endpoint):
+    """Serves what an exporter renders; a scrape runs no check."""
+
+    def __init__(self, exporter: MetricsExporter, *, allowed: tuple[Network, ...] | None) -> None:
+        super().__init__(allowed)
+        self._exporter = exporter
+
+    async def respond(self, request: Request) -> Response:
+        """Answer a scrape."""
+        if request.method not in {"GET", "HEAD"}:
+            return method_not_allowed(request.method, "GET", "HEAD")
+        # An exporter reads /proc, and in multiprocess mode a file of each worker. A limiter of its
+        # own, since the shared one may be taken up by whatever is to be found out by the scrape.
+        accept = request.header(b"accept") or "*/*"
+        limiter = CapacityLimiter(1)
+        media, body = await to_thread.run_sync(self._exporter.render, accept, limiter=limiter)
+        return respond(200, media.encode(), body)

@@ -1,0 +1,101 @@
+"""``/healthz``, ``/readyz`` and ``/startupz``."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, NamedTuple
+
+from probekit._core.model import Probe
+from probekit._web.endpoint import Endpoint
+from probekit._web.message import respond
+from probekit._web.problem import method_not_allowed, not_found
+from probekit._web.question import JSON, TEXT, Question, accepted, parse_query
+from probekit._web.render import content_type, render
+
+if TYPE_CHECKING:
+    from probekit._core.model import Drain
+    from probekit._lifecycle.service import Service
+    from probekit._web.access import Network
+    from probekit._web.message import Request, Response
+    from probekit._web.render import Details
+
+__all__ = ["ProbeEndpoint"]
+
+
+class Rendered(NamedTuple):
+    """An answer that can be given again, and what it rests on."""
+
+    response: Response
+    version: int
+    draining: Drain | None
+    valid_until: float
+
+
+class ProbeEndpoint(Endpoint):
+    """Answers one probe: exactly 200 or 503, and 404 for a check that there is not."""
+
+    divided = True
+
+    def __init__(
+        self,
+        service: Service,
+        probe: Probe,
+        *,
+        details: Details,
+        allowed: tuple[Network, ...] | None,
+    ) -> None:
+        super().__init__(allowed)
+        self._service = service
+        self._probe = probe
+        self._details: Details = details
+        self._last: Rendered | None = None
+
+    async def respond(self, request: Request) -> Response:
+        """Answer any prober; OPTIONS is what HAProxy sends if nobody tells it otherwise."""
+        if request.method not in {"GET", "HEAD", "OPTIONS"}:
+            return method_not_allowed(request.method, "GET", "HEAD", "OPTIONS")
+        response = await self._report(request)
+        self._service.answered(self._probe, response.status)
+        return response
+
+    def fault(self) -> Response:
+        """Fail readiness and startup; what probekit does wrong is no reason to restart anybody."""
+        alive = self._probe is Probe.LIVENESS
+        status = "healthy" if alive else "unhealthy"
+        message = "probekit failed to answer; the log says why"
+        body = {"status": status, "probe": self._probe.value, "message": message}
+        code = 200 if alive else 503
+        self._service.answered(self._probe, code)
+        return respond(code, b"application/json", json.dumps(body).encode() + b"\n")
+
+    async def _report(self, request: Request) -> Response:
+        accept = request.header(b"accept")
+        plain = not request.query and not request.tail and accept in {None, "*/*", JSON}
+        if plain and (last := self._last) is not None and self._still_true(last):
+            return last.response
+        service, only = self._service, request.tail or None
+        if only is not None and only not in service.engine.states[self._probe]:
+            return self._no_such_check(only)
+        question = parse_query(request.query) if request.query else Question()
+        media = TEXT if question.verbose else accepted(accept)
+        report = await service.report(self._probe, only=only, exclude=question.exclude)
+        body = render(report, media, self._details)
+        response = respond(200 if report.passing else 503, content_type(media), body)
+        if plain:
+            version = service.engine.version
+            self._last = Rendered(response, version, report.draining, report.valid_until)
+        return response
+
+    def _still_true(self, last: Rendered) -> bool:
+        service = self._service
+        return (
+            last.version == service.engine.version
+            and service.clock.monotonic() < last.valid_until
+            and (self._probe is not Probe.READINESS or last.draining is service.drain.state)
+        )
+
+    def _no_such_check(self, name: str) -> Response:
+        probe = self._probe.value
+        names = ", ".join(self._service.engine.states[self._probe]) or "none"
+        known = "" if self._details == "none" else f"; there are: {names}"
+        return not_found(f"{probe} has no check {name[:50]!r}{known}")
