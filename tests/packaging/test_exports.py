@@ -1,0 +1,82 @@
+"""``__all__`` of each public module says what users may rely on."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from importlib import import_module
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+import pytest
+
+import probekit
+
+from ._project import ROOT, public_modules, sources
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def imported_names(texts: Iterable[str]) -> dict[str, set[str]]:
+    """Return the names that these sources import from each module."""
+    names: dict[str, set[str]] = {}
+    for text in texts:
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names.setdefault(node.module, set()).update(alias.name for alias in node.names)
+    return names
+
+
+def order(name: str) -> tuple[bool, bool, str]:
+    """Sort as the linter does: CONSTANTS, Classes, functions."""
+    return not name.isupper(), not name[0].isupper(), name
+
+
+@pytest.mark.parametrize("module", public_modules())
+def test_all_is_sorted_and_real(module: str) -> None:
+    """Each name of ``__all__`` exists, stands there once, and in order."""
+    exported = getattr(import_module(module), "__all__", [])
+    assert list(exported) == sorted(set(exported), key=order)
+    assert [name for name in exported if not hasattr(import_module(module), name)] == []
+
+
+@pytest.mark.parametrize("module", public_modules())
+def test_all_is_complete(module: str) -> None:
+    """What other modules and the examples import from here is public, so ``__all__`` lists it."""
+    examples = (path.read_text(encoding="utf-8") for path in (ROOT / "examples").rglob("*.py"))
+    used = imported_names([*sources().values(), *examples]).get(module, set())
+    submodules = {name.rpartition(".")[2] for name in sources()}
+    exported = set(getattr(import_module(module), "__all__", []))
+    assert used - exported - submodules == set()
+
+
+def test_root_exports_all_that_it_imports() -> None:
+    """The root module imports nothing for itself."""
+    imported = imported_names([sources()["probekit"]])
+    assert set().union(*imported.values()) == set(probekit.__all__)
+
+
+def test_a_used_name_is_seen() -> None:
+    """An import counts wherever it stands."""
+    text = "from a.b import C\ndef f():\n    from a.b import d as e\nimport a"
+    assert imported_names([text]) == {"a.b": {"C", "d"}}
+
+
+@pytest.mark.parametrize("module", public_modules())
+def test_public_names_have_docstrings(module: str) -> None:
+    """Every public module, class and function says what it is for."""
+    loaded = import_module(module)
+    assert loaded.__doc__
+    for name in getattr(loaded, "__all__", []):
+        value = getattr(loaded, name)
+        if inspect.isclass(value) or inspect.isroutine(value):
+            doc = value.__dict__.get("__doc__") if inspect.isclass(value) else value.__doc__
+            # A dataclass without a docstring gets its signature as one.
+            assert doc, f"{module}.{name} has no docstring"
+            assert not doc.startswith(f"{name}("), f"{module}.{name} has no docstring"
+
+
+def test_types_are_shipped() -> None:
+    """Type checkers believe the annotations of an installed probekit."""
+    assert files("probekit").joinpath("py.typed").is_file()
