@@ -1,0 +1,1 @@
+"""An order service with probekit: the three probes, drain and metrics in a real application."""

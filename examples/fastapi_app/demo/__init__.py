@@ -1,0 +1,1 @@
+"""``./scripts/demo``: the life of the order service in twenty seconds, told and checked."""
