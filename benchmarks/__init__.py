@@ -1,0 +1,1 @@
+"""What probekit costs, against what one would write by hand: `./scripts/bench`."""
