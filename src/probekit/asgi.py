@@ -168,12 +168,13 @@ async def answer(
 ) -> None:
     """Let an endpoint answer a request."""
     endpoint, tail = found
+    service.serving()
     client = scope.get("client")
     request = Request(
         scope["method"],
         tail,
         scope.get("query_string", b""),
-        scope["headers"],
+        tuple(scope["headers"]),
         client[0] if client else None,
         partial(read_body, receive),
     )
@@ -187,13 +188,13 @@ async def answer(
 
 
 async def read_body(receive: Receive, limit: int) -> bytes | None:
-    """Return the body of a request, or None if it is longer than ``limit`` bytes."""
+    """Return the body of a request; None if it is longer than ``limit`` bytes, or broke off."""
     parts: list[bytes] = []
     length = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            return b"".join(parts)
+            return None  # half a body may still be JSON, and say something else
         parts.append(message.get("body", b""))
         length += len(parts[-1])
         if length > limit:

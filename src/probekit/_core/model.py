@@ -123,7 +123,5 @@ class Report(NamedTuple):
 
     @property
     def passing(self) -> bool:
-        """Whether the probe is answered with 200. An unknown liveness passes."""
-        return self.status.passing or (
-            self.probe is Probe.LIVENESS and self.status is Status.UNKNOWN
-        )
+        """Whether the probe is answered with 200."""
+        return self.status.passing

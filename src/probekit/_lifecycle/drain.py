@@ -36,7 +36,7 @@ class DrainSwitch:
     def __init__(self, *, clock: Clock, changed: Callable[[Drain | None], None]) -> None:
         self._clock = clock
         self._changed = changed
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler of the application's may come in between
         # One attribute for the drain and its deadline, so that no reader sees half of a change; and
         # one of its own for what SIGTERM began, so that no other change can lose it.
         self._leased: tuple[Drain, float] | None = None
@@ -122,9 +122,10 @@ def check_text(name: str, value: object) -> None:
     """Refuse what is no short text."""
     if not isinstance(value, str):
         raise ConfigurationError(f"drain: {name} must be a string, got {value!r}")
-    if len(value) > TEXT_LIMIT:
+    if len(value) > TEXT_LIMIT or not value.isprintable():
         raise ConfigurationError(
-            f"drain: {name} must have at most {TEXT_LIMIT} characters, got {len(value)}"
+            f"drain: {name} must be one line of at most {TEXT_LIMIT} printable characters, got "
+            f"{len(value)}: {value[:TEXT_LIMIT]!r}"
         )
 
 

@@ -52,6 +52,7 @@ class Service:
             turned=lambda: self._drain_changed(self.drain.state),
         )
         self._phase: Literal["idle", "starting", "started"] = "idle"
+        self._served = False
         self._last_status: dict[Probe, Status] = {}
 
     # -- asking -------------------------------------------------------------------------------
@@ -154,6 +155,13 @@ class Service:
             on_drain(drain)
 
     # -- living -------------------------------------------------------------------------------
+
+    def serving(self) -> None:
+        """Note that a probe came: where no lifespan is told, this is the start."""
+        if self._phase == "idle" and not self._served:
+            self._served = True
+            self.engine.start()
+            self.sigterm.arm()
 
     def starting(self) -> None:
         """Note that the application's startup began.

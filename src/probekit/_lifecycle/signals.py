@@ -9,7 +9,7 @@ import queue
 import signal
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,13 +46,18 @@ class Sigterm:
         self._below: Any = None
         self._armed = False
         self._since: float | None = None
-        self._signals: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._turns: queue.SimpleQueue[float | None] = queue.SimpleQueue()
         self._status = "not armed: no lifespan has begun"
 
     @property
     def status(self) -> str:
         """Whether the signal will drain first, or why not, or that it came."""
         return self._status if self._since is None else "came: the process is leaving"
+
+    @property
+    def drain_delay(self) -> float:
+        """Seconds between the signal and its hand-over."""
+        return self._plan.drain_delay
 
     def arm(self) -> None:
         """Take the signal over, if this thread may and somebody handles it."""
@@ -65,10 +70,10 @@ class Sigterm:
             logger.log(level, "SIGTERM will not drain first: %s", obstacle)
             return
         self._below = signal.getsignal(signal.SIGTERM)
-        self._signals = queue.SimpleQueue()
+        self._turns = queue.SimpleQueue()
         # A thread cannot be started in a signal handler, so it waits from now on.
         threading.Thread(
-            target=self._wait, args=(self._signals,), name="probekit:sigterm", daemon=True
+            target=self._wait, args=(self._turns,), name="probekit:sigterm", daemon=True
         ).start()
         signal.signal(signal.SIGTERM, self._handle)
         self._armed = True
@@ -79,11 +84,11 @@ class Sigterm:
         )
 
     def disarm(self) -> None:
-        """Put back what was there before, if nothing else has been put there meanwhile."""
+        """Stand aside; put back what was there before, if nothing stands above."""
         if not self._armed:
             return
         self._armed = False
-        self._signals.put(False)
+        self._turns.put(None)
         in_main = threading.current_thread() is threading.main_thread()
         if in_main and signal.getsignal(signal.SIGTERM) == self._handle:
             signal.signal(signal.SIGTERM, self._below)
@@ -95,46 +100,60 @@ class Sigterm:
         if threading.current_thread() is not threading.main_thread():
             return "unsupported: the application does not run in the main thread"
         below = signal.getsignal(signal.SIGTERM)
-        loop = asyncio._get_running_loop()
-        if signal.SIGTERM in getattr(loop, "_signal_handlers", {}):
+        loop = asyncio._get_running_loop()  # the form that does not raise
+        owned = signal.SIGTERM in getattr(loop, "_signal_handlers", {})  # asyncio
+        if owned or (loop is not None and getattr(below, "__self__", None) is loop):  # uvloop
             return "unsupported: the event loop owns SIGTERM; call probes.drain() before it comes"
         if not callable(below):
             return "unsupported: the server has no SIGTERM handler to hand the signal to"
         return None
 
-    def _handle(self, _signum: int, _frame: object) -> None:
+    def _handle(self, signum: int, frame: object) -> None:
         now = time.monotonic()
-        if self._since is None:
-            self._since = now
-            self._switch.finish(reason="SIGTERM")
-            self._signals.put(True)
+        if not self._armed:
+            # Whoever stands above could not know that we stood aside.
+            self._below(signum, frame)
+        elif self._since is None:
+            self._turns.put(self._turn(now))
         elif now - self._since > min(DUPLICATE, self._plan.drain_delay):
             self._release()
+
+    def _turn(self, now: float) -> float:
+        """Turn the switch, and those of the others below; return the longest delay of all."""
+        self._since = now
+        self._switch.finish(reason="SIGTERM")
+        delay = self._plan.drain_delay
+        if (other := self._next_below()) is not None:
+            delay = max(delay, other._turn(now))
+            other._turns.put(0.0)
+        return delay
+
+    def _next_below(self) -> Sigterm | None:
+        """Return the one of another application in this process that stands right below."""
+        other = getattr(self._below, "__self__", None)
+        return other if isinstance(other, Sigterm) and other._armed else None
 
     def _release(self) -> None:
         self._armed = False
         signal.signal(signal.SIGTERM, self._below)
         signal.raise_signal(signal.SIGTERM)
 
-    def _wait(self, signals: queue.SimpleQueue[bool]) -> None:
-        if not signals.get():
+    def _wait(self, turns: queue.SimpleQueue[float | None]) -> None:
+        delay = turns.get()
+        if delay is None:
             return
-        delay = self._plan.drain_delay
+        self._turned()
+        if delay == 0.0:
+            return  # another one waits for all
         logger.warning(
             "SIGTERM: draining; readiness answers 503 while everything is served as before, and "
             "the server gets the signal in %g s (%s)",
             delay,
             self._plan.source,
         )
-        self._turned()
-        # The main thread may be blocked in a wait that only a signal to itself interrupts.
         time.sleep(delay)
-        if self._armed:
+        if self._armed or self._next_below() is not None:
             logger.warning("SIGTERM: drained for %g s; handing the signal to the server", delay)
-            self._expired()
-
-    def _expired(self) -> None:
-        self._since = -math.inf  # "time is up" and "second signal" are one path
-        main = threading.main_thread().ident
-        if main is not None:
-            signal.pthread_kill(main, signal.SIGTERM)
+            self._since = -math.inf  # "time is up" and "second signal" are one path
+            # Not os.kill: the main thread itself may be in a wait that only a signal interrupts.
+            signal.pthread_kill(cast("int", threading.main_thread().ident), signal.SIGTERM)

@@ -19,14 +19,19 @@ Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 FORWARDED = (
+    b"cf-connecting-ip",
     b"forwarded",
+    b"true-client-ip",
     b"via",
-    b"x-forwarded-for",
-    b"x-forwarded-host",
-    b"x-forwarded-proto",
+    b"x-client-ip",
+    b"x-cluster-client-ip",
+    b"x-envoy-external-address",
+    b"x-forwarded",
+    b"x-original-forwarded-for",
     b"x-real-ip",
 )
-"""Headers by which a proxy betrays itself: behind one, every client seems to be on this machine."""
+"""What the headers begin with by which a proxy betrays itself: behind one on this machine, every
+client seems to be on this machine."""
 
 
 def networks(option: str, given: Iterable[str]) -> tuple[Network, ...]:
@@ -53,8 +58,10 @@ TOKEN_LENGTH = 16
 
 def checked_token(token: object) -> str:
     """Return ``token``, or refuse one that can be guessed."""
-    if isinstance(token, str) and len(token) >= TOKEN_LENGTH and token.isascii():
-        return token
+    if isinstance(token, str):
+        token = token.strip()  # a mounted secret ends in a newline
+        if len(token) >= TOKEN_LENGTH and token.isascii():
+            return token
     raise ConfigurationError(
         f"admin_token must be at least {TOKEN_LENGTH} ASCII characters; make one with: "
         f"python -c 'import secrets; print(secrets.token_urlsafe())'"
@@ -102,16 +109,30 @@ class Gate:
         client = request.client
         if client is None:
             return "the request came through a Unix socket, so nobody knows from where"
-        if not is_loopback(client) and not within(client, self._allow):
-            return "this address may not turn the drain"
-        for name in FORWARDED:
-            if request.header(name) is not None:
-                return f"the request came through a proxy ({name.decode()})"
+        if not within(client, self._allow):
+            if not is_loopback(client):
+                return "this address may not turn the drain"
+            if not names_loopback(request.header(b"host")):
+                # A proxy that adds nothing passes this on; so does a browser that was told that
+                # somebody's name is the address of this machine.
+                return "the request was meant for another host (Host)"
+        for name, _ in request.headers:
+            if name.startswith(FORWARDED):
+                return f"the request came through a proxy ({name.decode('latin-1')})"
         if request.header(b"origin") is not None:
             return "a web page may not turn the drain (Origin)"
         if request.header(b"sec-fetch-site") not in {None, "none"}:
             return "a web page may not turn the drain (Sec-Fetch-Site)"
         return None
+
+
+def names_loopback(host: str | None) -> bool:
+    """Whether a Host header means this machine; HTTP/1.0 may leave it out."""
+    if host is None:
+        return True
+    name = host.strip().lower()
+    name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
+    return name == "localhost" or is_loopback(name)
 
 
 def is_loopback(client: str) -> bool:

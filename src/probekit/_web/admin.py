@@ -49,7 +49,7 @@ class DrainEndpoint(Endpoint):
     async def _begin(self, request: Request) -> Response:
         body = await request.body(BODY_LIMIT)
         if body is None:
-            return problem(413, f"the body is longer than {BODY_LIMIT} bytes")
+            return problem(413, f"the body is longer than {BODY_LIMIT} bytes, or broke off")
         options = options_of(body)
         if isinstance(options, str):
             return problem(400, options)
@@ -74,6 +74,7 @@ class DrainEndpoint(Endpoint):
             "draining": drain_body(service.drain.state),
             "in_flight": service.traffic.in_flight(),
             "sigterm": service.sigterm.status,
+            "drain_delay": service.sigterm.drain_delay,
         }
         return respond(status, b"application/json", json.dumps(state).encode() + b"\n")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from probekit._web.access import within
@@ -17,7 +18,7 @@ __all__ = ["Endpoint"]
 logger = logging.getLogger("probekit")
 
 
-class Endpoint:
+class Endpoint(ABC):
     """Answers the requests to one path.
 
     Args:
@@ -42,9 +43,9 @@ class Endpoint:
             logger.exception("probekit failed to answer %s", type(self).__name__)
             return self.fault()
 
+    @abstractmethod
     async def respond(self, request: Request) -> Response:
         """Answer a request that is allowed."""
-        raise NotImplementedError
 
     def fault(self) -> Response:
         """Answer when `respond` could not."""

@@ -24,7 +24,7 @@ class Request:
         headers: Lower-case names and values, undecoded.
         client: The address of whoever holds the other end of the connection, or None for a Unix
             socket.
-        body: Reads the body; None if it is longer than the given number of bytes.
+        body: Reads the body; None if it is longer than the given number of bytes, or broke off.
     """
 
     method: str

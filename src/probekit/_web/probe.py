@@ -74,7 +74,9 @@ class ProbeEndpoint(Endpoint):
         if plain and (last := self._last) is not None and self._still_true(last):
             return last.response
         service, only = self._service, request.tail or None
-        if only is not None and only not in service.engine.states[self._probe]:
+        if only is not None and (
+            self._details == "none" or only not in service.engine.states[self._probe]
+        ):
             return self._no_such_check(only)
         question = parse_query(request.query) if request.query else Question()
         media = TEXT if question.verbose else accepted(accept)
@@ -95,7 +97,8 @@ class ProbeEndpoint(Endpoint):
         )
 
     def _no_such_check(self, name: str) -> Response:
+        if self._details == "none":
+            return not_found("the checks are not shown one by one")
         probe = self._probe.value
         names = ", ".join(self._service.engine.states[self._probe]) or "none"
-        known = "" if self._details == "none" else f"; there are: {names}"
-        return not_found(f"{probe} has no check {name[:50]!r}{known}")
+        return not_found(f"{probe} has no check {name[:50]!r}; there are: {names}")

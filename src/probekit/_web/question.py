@@ -29,7 +29,7 @@ def parse_query(query: bytes) -> Question:
 
     Every byte string is a question: what is no UTF-8 becomes a name that no check has.
     """
-    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="replace")
+    pairs = parse_qsl(query.decode("utf-8", "replace"), keep_blank_values=True)
     return Question(
         exclude=tuple(dict.fromkeys(value for key, value in pairs if key == "exclude" and value)),
         verbose=any(key == "verbose" and value not in {"0", "false"} for key, value in pairs),

@@ -129,10 +129,7 @@ def moment(seconds: int) -> str:
 
 def draft_body(report: Report, details: Details) -> dict[str, Any]:
     """Return the form of draft-inadarei-api-health-check-06."""
-    passing = _DRAFT[report.status]
-    if report.passing and passing == "fail":
-        passing = "warn"  # an unknown liveness passes
-    body: dict[str, Any] = {"status": passing}
+    body: dict[str, Any] = {"status": _DRAFT[report.status]}
     if details == "none":
         return body
     body["description"] = f"{report.probe.value} of this process"
