@@ -25,6 +25,11 @@ _DRAFT = {
     Status.UNHEALTHY: "fail",
 }
 encode = json.JSONEncoder().encode
+_OPENINGS = {
+    (status, critical): f'{{"status": "{status.value}", "critical": {encode(critical)}'
+    for status in Status
+    for critical in (True, False)
+}
 
 
 def render(report: Report, media: str, details: Details) -> bytes:
@@ -77,17 +82,19 @@ def json_body(report: Report, details: Details) -> str:
 def check_json(result: CheckResult, now: float, details: Details) -> str:
     """Return one check's part; what has nothing to say is left out."""
     _, _, status, critical, message, detail, duration, at, since, failures, stale, blocked = result
+    text = _OPENINGS[status, critical]
     if details == "status":
-        return opening(status, critical) + "}"
-    text = opening(status, critical, None if since is None else int(since))
-    if duration is not None:
-        age = now - at
-        # To format a number costs as much as all the rest, and most ages are 0.0.
-        text += f', "duration": {duration:.4f}, "age": {"0.0" if age < 0.05 else f"{age:.1f}"}'
+        return text + "}"
     if message is not None:
         text += f', "message": {encode(message)}'
     if detail:
         text += f', "detail": {encode(detail)}'
+    if duration is not None:
+        age = now - at
+        # To format a number costs as much as all the rest, and most ages are 0.0.
+        text += f', "duration": {duration:.4f}, "age": {"0.0" if age < 0.05 else f"{age:.1f}"}'
+    if since is not None:
+        text += f', "since": "{moment(int(since))}"'
     if failures:
         text += f', "failures": {failures}'
     if stale:
@@ -95,13 +102,6 @@ def check_json(result: CheckResult, now: float, details: Details) -> str:
     if blocked:
         text += f', "blocked_loop": {blocked:.3f}'
     return text + "}"
-
-
-@lru_cache(maxsize=4096)
-def opening(status: Status, critical: bool, since: int | None = None) -> str:
-    """Return how a check's part begins; the same few are asked for again and again."""
-    text = f'{{"status": "{status.value}", "critical": {encode(critical)}'
-    return text if since is None else text + f', "since": "{moment(since)}"'
 
 
 def drain_body(drain: Drain | None, details: Details = "full") -> dict[str, Any] | bool | None:
@@ -119,8 +119,9 @@ def drain_body(drain: Drain | None, details: Details = "full") -> dict[str, Any]
     }
 
 
+@lru_cache(maxsize=4096)
 def moment(seconds: int) -> str:
-    """Return a moment as RFC 3339 in UTC."""
+    """Return a moment as RFC 3339 in UTC; the same few are asked for again and again."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
