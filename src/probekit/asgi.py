@@ -105,7 +105,7 @@ class ProbeApp:
 
     def __init__(self, probes: Probes, **options: Unpack[EndpointOptions]) -> None:
         self._service = probes.service
-        self.endpoints = endpoints_of(probes, options)
+        self.endpoints: Endpoints = endpoints_of(probes, options)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or follow the lifespan."""

@@ -9,8 +9,8 @@ from probekit.asgi import probe_app
 
 try:
     from starlette.routing import Route
-except ImportError:
-    raise MissingExtraError("probekit.starlette", package="starlette", extra="starlette") from None
+except ImportError as _error:
+    raise MissingExtraError(__name__, package="starlette", extra="starlette") from _error
 
 if TYPE_CHECKING:
     from probekit._web.endpoints import EndpointOptions

@@ -49,13 +49,13 @@ class Engine:
 
     def __init__(self, *, clock: Clock, observers: Observers) -> None:
         self.states: dict[Probe, dict[str, CheckState]] = {probe: {} for probe in Probe}
-        self.version = 0
+        self.version: int = 0
         self._clock = clock
         self._monotonic = clock.monotonic
         self._observers = observers
         self._loop: Loop | None = None
         self._schedule = Schedule(self._background)
-        self.heartbeat = Heartbeat(clock.monotonic)
+        self.heartbeat: Heartbeat = Heartbeat(clock.monotonic)
 
     def add(self, check: Check) -> None:
         """Register ``check``.

@@ -42,11 +42,11 @@ class Service:
 
     def __init__(self, *, clock: Clock, plan: Plan) -> None:
         self.clock = clock
-        self.observers = Observers()
-        self.engine = Engine(clock=clock, observers=self.observers)
-        self.traffic = Traffic()
-        self.drain = DrainSwitch(clock=clock, changed=self._drain_changed)
-        self.sigterm = Sigterm(
+        self.observers: Observers = Observers()
+        self.engine: Engine = Engine(clock=clock, observers=self.observers)
+        self.traffic: Traffic = Traffic()
+        self.drain: DrainSwitch = DrainSwitch(clock=clock, changed=self._drain_changed)
+        self.sigterm: Sigterm = Sigterm(
             switch=self.drain,
             plan=plan,
             turned=lambda: self._drain_changed(self.drain.state),

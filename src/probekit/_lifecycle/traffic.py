@@ -16,8 +16,8 @@ class Traffic:
     __slots__ = ("requests", "websockets")
 
     def __init__(self) -> None:
-        self.requests = 0
-        self.websockets = 0
+        self.requests: int = 0
+        self.websockets: int = 0
 
     def in_flight(self) -> dict[str, int]:
         """Return the counts by kind."""

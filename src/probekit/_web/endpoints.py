@@ -89,7 +89,7 @@ class Endpoints:
             self._add("drain_path", drain_path, DrainEndpoint(service, gate))
         if metrics is not None:
             self._add("metrics_path", metrics_path, MetricsEndpoint(metrics, allowed=allowed))
-        self.paths = tuple(sorted(self._by_path, key=len, reverse=True))
+        self.paths: tuple[str, ...] = tuple(sorted(self._by_path, key=len, reverse=True))
 
     def _add(self, option: str, path: object, endpoint: Endpoint) -> None:
         if not (isinstance(path, str) and path.startswith("/") and path.strip("/")):

@@ -19,8 +19,8 @@ try:
     from redis.client import Pipeline
     from redis.cluster import ClusterPipeline
     from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
-except ImportError as error:
-    raise MissingExtraError(__name__, package="redis", extra="redis") from error
+except ImportError as _error:
+    raise MissingExtraError(__name__, package="redis", extra="redis") from _error
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -19,8 +19,8 @@ try:
     from sqlalchemy import exc
     from sqlalchemy.pool import QueuePool
     from sqlalchemy.schema import CreateTable
-except ImportError as error:
-    raise MissingExtraError(__name__, package="sqlalchemy", extra="sqlalchemy") from error
+except ImportError as _error:
+    raise MissingExtraError(__name__, package="sqlalchemy", extra="sqlalchemy") from _error
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -32,8 +32,8 @@ try:
         make_families,
         shared_directory,
     )
-except ImportError:
-    raise MissingExtraError(__name__, package="prometheus-client", extra="prometheus") from None
+except ImportError as _error:
+    raise MissingExtraError(__name__, package="prometheus-client", extra="prometheus") from _error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
