@@ -7,7 +7,9 @@
     │   ├── Unhealthy           it does not work
     │   └── Degraded            it works, but not as it should
     ├── ConfigurationError      the application asked for something that makes no sense
-    └── DrainIsFinalError       somebody tried to end a drain that SIGTERM began
+    ├── DrainIsFinalError       somebody tried to end a drain that SIGTERM began
+    └── ImportError
+        └── MissingExtraError   a module needs a package that an extra installs
 """
 
 from __future__ import annotations
@@ -17,7 +19,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["CheckFailure", "ConfigurationError", "Degraded", "DrainIsFinalError", "Unhealthy"]
+__all__ = [
+    "CheckFailure",
+    "ConfigurationError",
+    "Degraded",
+    "DrainIsFinalError",
+    "MissingExtraError",
+    "Unhealthy",
+]
 
 
 class CheckFailure(Exception):
@@ -54,3 +63,19 @@ class ConfigurationError(Exception):
 
 class DrainIsFinalError(Exception):
     """A drain that SIGTERM began cannot be ended: the process is leaving."""
+
+
+class MissingExtraError(ImportError):
+    """A module of probekit needs a package that an extra installs.
+
+    Args:
+        module: The module that was imported, such as ``probekit.checks.redis``.
+        package: The distribution that is missing, such as ``redis``.
+        extra: The extra of ``probekit-health`` that brings it.
+    """
+
+    def __init__(self, module: str, *, package: str, extra: str) -> None:
+        super().__init__(
+            f"{module} needs {package}; install it with: pip install 'probekit-health[{extra}]'",
+            name=package,
+        )

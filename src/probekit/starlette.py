@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Unpack
 
-from probekit._extras import MissingExtraError
 from probekit.asgi import probe_app
+from probekit.exceptions import MissingExtraError
 
 try:
     from starlette.routing import Route

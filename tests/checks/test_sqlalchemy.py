@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -32,7 +33,6 @@ from ._databases import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 
 pytestmark = pytest.mark.anyio
@@ -122,6 +122,7 @@ class TestConstruction:
         """Without greenlet SQLAlchemy's asyncio extension is missing, and nobody misses it."""
         script = """
 import sys
+from pathlib import Path
 sys.modules["greenlet"] = None
 import sqlalchemy
 from probekit.checks.sqlalchemy import SQLAlchemyCheck
@@ -307,3 +308,11 @@ class TestWriting:
         )
         with pytest.raises(IntegrityError):
             await run(SQLAlchemyCheck(await database.engine(), writable=True))
+
+
+def test_the_ddl_in_the_docs_is_the_one_that_the_check_prints() -> None:
+    """Whoever copies the statement from the page gets the table that the check writes to."""
+    engine = sa.create_engine("postgresql+psycopg://nobody@localhost/nothing")
+    page = (Path(__file__).parents[2] / "docs/reference/checks.md").read_text(encoding="utf-8")
+    statement = page.partition("```sql\n")[2].partition("```")[0]
+    assert statement.strip().rstrip(";").split() == SQLAlchemyCheck(engine).ddl.split()

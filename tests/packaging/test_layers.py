@@ -19,7 +19,6 @@ DOOR = (
     *CORE,
     "probekit._lifecycle",
     "probekit._web",
-    "probekit._extras",
     "probekit.probes",
     "probekit.observers",
 )
@@ -28,7 +27,6 @@ DOOR = (
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "probekit": ("probekit._core", "probekit.exceptions", "probekit.observers", "probekit.probes"),
     "probekit.exceptions": (),
-    "probekit._extras": (),
     "probekit._core": CORE,
     "probekit._lifecycle": (*CORE, "probekit._lifecycle"),
     "probekit._web": (*CORE, "probekit._lifecycle", "probekit._web"),
@@ -39,8 +37,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "probekit.flask": (*DOOR, "probekit.wsgi"),
     "probekit.wsgi": DOOR,
     "probekit.server": DOOR,
-    "probekit.checks": ("probekit.exceptions", "probekit._core.model", "probekit._extras"),
-    "probekit.observe": (*CORE, "probekit.observers", "probekit._extras"),
+    "probekit.checks": ("probekit.exceptions", "probekit._core.model"),
+    "probekit.observe": (*CORE, "probekit.observers"),
     "probekit.cli": ("probekit",),
     "probekit.testing": ("probekit",),
 }
@@ -131,7 +129,10 @@ def test_an_arrow_that_goes_up_is_seen(module: str, text: str, complaint: str) -
         ("probekit._core.run", "from probekit.exceptions import Degraded"),
         ("probekit.starlette", "from probekit.asgi import probe_app"),
         ("probekit.observe.prometheus", "from probekit.observe._families import Family"),
-        ("probekit.checks.redis", "import redis\nfrom probekit._extras import MissingExtraError"),
+        (
+            "probekit.checks.redis",
+            "import redis\nfrom probekit.exceptions import MissingExtraError",
+        ),
         (
             "probekit.observe.prometheus",
             "if TYPE_CHECKING:\n    from probekit.probes import Probes",

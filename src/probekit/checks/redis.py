@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, ClassVar, TypeAlias, final, overload
 
-from probekit._extras import MissingExtraError
-from probekit.exceptions import ConfigurationError, Unhealthy
+from probekit.exceptions import ConfigurationError, MissingExtraError, Unhealthy
 
 try:
     from redis import Redis, RedisCluster

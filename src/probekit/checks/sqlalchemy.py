@@ -11,8 +11,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, final, overload
 
-from probekit._extras import MissingExtraError
-from probekit.exceptions import ConfigurationError, Unhealthy
+from probekit.exceptions import ConfigurationError, MissingExtraError, Unhealthy
 
 try:
     import sqlalchemy as sa

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary, ref
 
 from probekit._core.model import Probe, Status
-from probekit._extras import MissingExtraError
-from probekit.exceptions import ConfigurationError
+from probekit.exceptions import ConfigurationError, MissingExtraError
 from probekit.observers import Observer
 
 try:
