@@ -168,7 +168,6 @@ async def answer(
 ) -> None:
     """Let an endpoint answer a request."""
     endpoint, tail = found
-    service.serving()
     client = scope.get("client")
     request = Request(
         scope["method"],

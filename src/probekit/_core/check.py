@@ -90,9 +90,9 @@ def declare(
     """
     name = check_name(function, name)
     is_async = check_function(function, name)
-    if probe is Probe.LIVENESS and getattr(function, "external", False) and external is not True:
+    if probe is Probe.LIVENESS and getattr(unwrap(function), "external", False) and not external:
         raise ConfigurationError(
-            f"check {name!r}: {type(function).__name__} talks to something outside the process, so "
+            f"check {name!r}: {type(unwrap(function)).__name__} talks to something outside the process, so "
             f"as a liveness check it restarts the whole fleet when that is down; make it a "
             f"readiness check, or insist with external=True"
         )
@@ -157,14 +157,13 @@ def declare(
 
 def check_name(function: object, name: object) -> str:
     """Return the name to use, or refuse it."""
-    given = name
     if name is None:
-        name = getattr(function, "name", None) or getattr(unwrap(function), "__name__", None)
-        name = name or type(function).__name__
+        inner = unwrap(function)
+        name = getattr(inner, "name", None) or getattr(inner, "__name__", type(inner).__name__)
         if name == "<lambda>":
             raise ConfigurationError("a lambda has no name of its own; give it one: name=...")
     if not isinstance(name, str):
-        raise ConfigurationError(f"check {given!r}: name must be a string, got {given!r}")
+        raise ConfigurationError(f"check {location(function)}: name must be a string, got {name!r}")
     if not name or name != name.strip() or "/" in name or not name.isprintable():
         raise ConfigurationError(
             f"check {name!r}: name must be printable text without a slash or space around it, "

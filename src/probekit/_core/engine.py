@@ -54,6 +54,7 @@ class Engine:
         self._monotonic = clock.monotonic
         self._observers = observers
         self._loop: Loop | None = None
+        self._stopped = False
         self._schedule = Schedule(self._background)
         self.heartbeat: Heartbeat = Heartbeat(clock.monotonic)
 
@@ -69,23 +70,30 @@ class Engine:
                 f"check {check.name!r}: {check.probe.value} has a check of that name already: "
                 f"{other.check.where} and now {check.where}; give one of them another name=..."
             )
-        state = states[check.name] = CheckState(check)
+        states[check.name] = CheckState(check)
         self.version += 1
         if check.interval is not None and (loop := self._loop) is not None:
-            loop.call_threadsafe(lambda: self._schedule.add(state, loop))
+            loop.call_threadsafe(lambda: self._plan(loop))
 
     def start(self) -> None:
         """Begin the background checks on the loop of the caller, if they are not under way."""
+        self._stopped = False
         if self._live_here():
-            self.heartbeat.start(self._loop_here())
+            loop = self._loop_here()
+            self._plan(loop)
+            self.heartbeat.start(loop)
 
     async def stop(self) -> None:
-        """End the background checks, and every run under way as far as it can be ended."""
+        """End the background checks, and every run under way as far as it can be ended.
+
+        Takes no longer than `GRACE_AT_THE_END`. Checks that are asked for later run on request.
+        """
         loop = self._loop
+        if loop is None or not loop.is_current():
+            return  # it is another's, or nobody's any more
+        self._stopped = True
         self._schedule.clear()
         self.heartbeat.stop()
-        if loop is None or not loop.is_current():
-            return
         ending: list[Run] = []
         for states in self.states.values():
             for state in states.values():
@@ -95,7 +103,8 @@ class Engine:
                     state.run = None  # what it comes to is no news
         for run in ending:
             run.give_up(GRACE_AT_THE_END)
-        while any(run.outcome is None for run in ending):
+        deadline = self._monotonic() + GRACE_AT_THE_END + 0.1
+        while any(run.outcome is None for run in ending) and self._monotonic() < deadline:
             waiter = loop.waiter()
             loop.call_later(0.005, waiter.set)
             await waiter.wait()
@@ -135,20 +144,24 @@ class Engine:
         for states in self.states.values():
             for state in states.values():
                 self._move(state, loop)
-                self._schedule.add(state, loop)
+        self._plan(loop)
         return True
 
     def _move(self, state: CheckState, loop: Loop) -> None:
         run = state.run
         if run is None:
             return
-        run.gatherings.clear()
-        if state.check.is_async:
-            state.run = None  # its task died with its loop
-        else:
-            run.loop = loop
-            if run.outcome is not None:
-                self._finished(run)
+        alive = run.move(loop)
+        if run.outcome is not None:
+            self._finished(run)
+        elif not alive:
+            state.run = None
+
+    def _plan(self, loop: Loop) -> None:
+        if not self._stopped:
+            for states in self.states.values():
+                for state in states.values():
+                    self._schedule.add(state, loop)
 
     async def _refresh_elsewhere(self, states: list[CheckState]) -> None:
         here, there = current_loop(), self._loop

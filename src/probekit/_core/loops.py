@@ -8,6 +8,7 @@ sixth of anyio's where a hundred checks are started at once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -162,7 +163,7 @@ class TrioLoop:
                 # so this is done where trio still has the private one.
                 getattr(this, "_activate_cancel_status", nothing)(scopes)
 
-        self._trio.lowlevel.spawn_system_task(task, name=name, context=context)
+        self._spawn(task, name=name, context=context)
         return TrioTask(scope.cancel)
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Callable[[], object]:
@@ -173,8 +174,13 @@ class TrioLoop:
                 await self._trio.sleep(delay)
                 callback()
 
-        self._trio.lowlevel.spawn_system_task(task, name=callback)
+        self._spawn(task, name=callback)
         return scope.cancel
+
+    def _spawn(self, task: Callable[[], Coroutine[Any, Any, None]], **options: Any) -> None:
+        # A run of trio that is ending takes no more tasks. Nobody will miss this one.
+        with contextlib.suppress(RuntimeError):
+            self._trio.lowlevel.spawn_system_task(task, **options)
 
     def call_threadsafe(self, callback: Callable[[], None]) -> bool:
         try:

@@ -83,16 +83,23 @@ def failed(error: BaseException) -> Outcome:
     so only the class is named.
     """
     leaves = list(flatten(error))
-    if not all(isinstance(leaf, CheckFailure) for leaf in leaves):
-        message = type(error).__name__
-        if isinstance(error, BaseExceptionGroup):
-            message += f" ({', '.join(dict.fromkeys(type(leaf).__name__ for leaf in leaves))})"
-        return Outcome(Status.UNHEALTHY, shorten(message), error=error, could_run=False)
-    failures = cast("list[CheckFailure]", leaves)
+    if all(isinstance(leaf, CheckFailure) for leaf in leaves):
+        try:
+            return declared(error, cast("list[CheckFailure]", leaves))
+        except Exception as fault:  # a subclass that the check's author wrote wrong
+            error = fault
+    message = type(error).__name__
+    if isinstance(error, BaseExceptionGroup):
+        message += f" ({', '.join(dict.fromkeys(type(leaf).__name__ for leaf in leaves))})"
+    return Outcome(Status.UNHEALTHY, shorten(message), error=error, could_run=False)
+
+
+def declared(error: BaseException, failures: list[CheckFailure]) -> Outcome:
+    """Return the outcome that a check declared by raising ``failures``, one or a group of them."""
     degraded = all(isinstance(failure, Degraded) for failure in failures)
     detail: dict[object, object] = {}
     for failure in failures:
-        detail.update(failure.detail if isinstance(failure.detail, Mapping) else {})
+        detail.update(failure.detail or {})
     return Outcome(
         Status.DEGRADED if degraded else Status.UNHEALTHY,
         shorten("; ".join(text(failure.message) for failure in failures)) or None,
@@ -142,10 +149,12 @@ def publishable(detail: Mapping[object, object]) -> Mapping[str, Any]:
 def to_json(value: object) -> object:
     """Return the nearest thing to ``value`` that JSON knows."""
     match value:
-        case None | bool() | str():
-            return str(value) if isinstance(value, str) else value
-        case enum.Enum():
+        case enum.Enum():  # before str and int, which an enumeration may be, too
             return to_json(value.value)
+        case None | bool():
+            return value
+        case str():
+            return str(value)
         case int():
             return int(value)
         case float():

@@ -10,6 +10,7 @@ from probekit._core.steps import PATIENCE, Steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from threading import Thread
 
     from probekit._core.gathering import Gathering
     from probekit._core.loops import Loop, Task
@@ -41,6 +42,7 @@ class Run(Steps):
     __slots__ = (
         "_finished",
         "_task",
+        "_thread",
         "_unarm",
         "gatherings",
         "given_up",
@@ -64,6 +66,7 @@ class Run(Steps):
         self.gatherings: list[Gathering] = []
         self._finished = finished
         self._task: Task | None = None
+        self._thread: Thread | None = None
         self._unarm: Callable[[], object] | None = None
 
     def begin(self) -> None:
@@ -73,7 +76,16 @@ class Run(Steps):
             context = state.context.copy()
             self._task = self.loop.spawn(self._on_loop, name=state.label, context=context)
         else:
-            state.thread.submit(self._on_thread)
+            self._thread = state.thread.submit(self._on_thread)
+
+    def move(self, loop: Loop) -> bool:
+        """Tell ``loop`` of its end, now that the loop it began on has ended; False if it is lost.
+
+        A task dies with its loop, and a thread does not survive a fork.
+        """
+        self.gatherings.clear()
+        self.loop = loop
+        return self._thread is not None and self._thread.is_alive()
 
     def outlast(self, now: float) -> None:
         """Note that nobody waits for it any more, and plan to give it up."""

@@ -87,9 +87,11 @@ class CheckState:
         """Take what a run came to into account and return the result that follows from it."""
         check, before = self.check, self.result
         self.attempted = now
-        if not outcome.could_run and (kept := self._kept(now)) is not None:
-            self.result = kept._replace(message=outcome.message, stale=True)
-            return self.result
+        if not outcome.could_run and (good := self._good) is not None:
+            if now - good.at <= check.stale_after:
+                self.result = good._replace(message=outcome.message, stale=True)
+                return self.result
+            self._verdict.fail()
         status = self._verdict.observe(outcome.status)
         self.result = result = CheckResult(
             check.name,
@@ -106,8 +108,10 @@ class CheckState:
             blocked if blocked >= BLOCKED else 0.0,
         )
         if outcome.status.passing:
-            self._good = result
+            self._good = result if check.on_error == "keep" else None
             self.latched = check.probe is Probe.STARTUP and status.passing
+        else:
+            self._good = None
         return result
 
     def timed_out(self, run: Run, now: float) -> Outcome:
@@ -146,9 +150,3 @@ class CheckState:
             return result._replace(status=Status.UNHEALTHY), until
         message = f"the last result is {age:.1f} s old, and stale after {limit:g} s"
         return result._replace(status=Status.UNKNOWN, message=message, stale=True), now
-
-    def _kept(self, now: float) -> CheckResult | None:
-        good = self._good
-        if self.check.on_error != "keep" or good is None:
-            return None
-        return good if now - good.at <= self.check.stale_after else None

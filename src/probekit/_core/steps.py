@@ -89,8 +89,8 @@ def let_go(coroutine: Coroutine[Any, Any, Any]) -> None:
         with contextlib.suppress(BaseException):
             coroutine.close()
             return
-    _UNWILLING.append(coroutine)
+    # It swallows even that. Collecting it would print a traceback, and at the end of the process,
+    # with the modules gone that it waits by, it might spin for ever: so it is never collected.
+    import ctypes
 
-
-_UNWILLING: list[Coroutine[Any, Any, Any]] = []
-"""Coroutines that swallow even GeneratorExit; kept, since to collect one prints a traceback."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(coroutine))

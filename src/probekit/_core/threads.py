@@ -26,8 +26,8 @@ class CheckThread:
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
-    def submit(self, job: Callable[[], None]) -> None:
-        """Run ``job`` on the thread; it must not raise."""
+    def submit(self, job: Callable[[], None]) -> threading.Thread:
+        """Run ``job`` on the thread, which is returned; it must not raise."""
         if self._thread is None or not self._thread.is_alive():  # after a fork it is not
             self._jobs = queue.SimpleQueue()
             self._thread = threading.Thread(
@@ -35,6 +35,7 @@ class CheckThread:
             )
             self._thread.start()
         self._jobs.put(job)
+        return self._thread
 
     def stop(self) -> None:
         """Let the thread end when what it is doing is done; `submit` makes a new one."""

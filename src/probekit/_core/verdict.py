@@ -46,6 +46,10 @@ class Verdict:
                 self.status = Status.UNHEALTHY
         return self.status
 
+    def fail(self) -> None:
+        """Turn unhealthy whatever the threshold: what stood in for an outcome is gone."""
+        self.status = Status.UNHEALTHY
+
 
 def aggregate(probe: Probe, results: Iterable[CheckResult]) -> Status:
     """Return the worst critical status; what is not critical degrades and no more.

@@ -62,7 +62,8 @@ class Service:
     ) -> Report:
         """Run what must be run and return the answer; see `Probes.report`."""
         all_states = self.engine.states[probe]
-        states = all_states
+        exclude = tuple(exclude)
+        states = dict(all_states)  # whatever is declared meanwhile is for the next answer
         if only is not None:
             states = {only: all_states[only]}
         elif without := set(exclude):
@@ -76,7 +77,7 @@ class Service:
         report = self._assemble(
             probe, states, obstacle=self._obstacle(probe), warnings=self._unknown(probe, exclude)
         )
-        if len(states) == len(all_states):
+        if not exclude:
             self._told_of(report)
         return report
 
@@ -175,6 +176,7 @@ class Service:
                 "`async with probes.lifespan()` out, and give each application a Probes of its own"
             )
         self._phase = "starting"
+        self._served = True
         self.engine.version += 1
 
     def started(self) -> None:

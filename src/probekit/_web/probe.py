@@ -54,6 +54,7 @@ class ProbeEndpoint(Endpoint):
         """Answer any prober; OPTIONS is what HAProxy sends if nobody tells it otherwise."""
         if request.method not in {"GET", "HEAD", "OPTIONS"}:
             return method_not_allowed(request.method, "GET", "HEAD", "OPTIONS")
+        self._service.serving()
         response = await self._report(request)
         self._service.answered(self._probe, response.status)
         return response
