@@ -90,11 +90,12 @@ def declare(
     """
     name = check_name(function, name)
     is_async = check_function(function, name)
-    if probe is Probe.LIVENESS and getattr(unwrap(function), "external", False) and not external:
+    inner = unwrap(function)
+    if probe is Probe.LIVENESS and getattr(inner, "external", False) and external is not True:
         raise ConfigurationError(
-            f"check {name!r}: {type(unwrap(function)).__name__} talks to something outside the process, so "
-            f"as a liveness check it restarts the whole fleet when that is down; make it a "
-            f"readiness check, or insist with external=True"
+            f"check {name!r}: {type(inner).__name__} talks to something outside the process, so as "
+            f"a liveness check it restarts the whole fleet when that is down; make it a readiness "
+            f"check, or insist with external=True"
         )
     seconds(name, "timeout", timeout)
     seconds(name, "max_age", max_age, zero=True)

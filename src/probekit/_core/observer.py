@@ -65,9 +65,7 @@ class Observers:
             ConfigurationError: If it has none of them.
         """
         if isinstance(observer, type):
-            raise ConfigurationError(
-                f"observer: got the class {observer.__name__}; pass an instance"
-            )
+            raise ConfigurationError(f"observer {observer.__name__} is a class; pass an instance")
         if not any(hasattr(observer, event) for event in self.__slots__):
             events = ", ".join(self.__slots__)
             raise ConfigurationError(f"observer {observer!r} has none of the methods {events}")
