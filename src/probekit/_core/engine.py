@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from probekit._core.gathering import Gathering
 from probekit._core.heartbeat import Heartbeat
@@ -78,8 +78,7 @@ class Engine:
     def start(self) -> None:
         """Begin the background checks on the loop of the caller, if they are not under way."""
         self._stopped = False
-        if self._live_here():
-            loop = self._loop_here()
+        if (loop := self._live_here()) is not None:
             self._plan(loop)
             self.heartbeat.start(loop)
 
@@ -115,29 +114,23 @@ class Engine:
 
         Cancelling the caller changes nothing for the runs: they are everybody's.
         """
-        states = list(states)
-        if not self._live_here():
-            await self._refresh_elsewhere(states)
+        loop = self._live_here()
+        if loop is None:
+            await self._refresh_elsewhere(list(states))
             return
-        runs = self._begin(states)
+        runs = self._begin(states, loop)
         if runs:
-            waiter = self._loop_here().waiter()
-            self._gather(runs, waiter.set)
+            waiter = loop.waiter()
+            self._gather(runs, loop, waiter.set)
             await waiter.wait()
 
-    def _loop_here(self) -> Loop:
-        loop = self._loop
-        if loop is None:
-            loop = self._loop = current_loop()
-        return loop
-
-    def _live_here(self) -> bool:
-        """Settle on the caller's loop; False if the engine lives on another that still turns."""
+    def _live_here(self) -> Loop | None:
+        """Settle on the caller's loop; None if the engine lives on another that still turns."""
         loop = self._loop
         if loop is not None and loop.is_current():
-            return True
+            return loop
         if loop is not None and loop.is_running():
-            return False
+            return None
         self._loop = loop = current_loop()
         self._schedule.clear()
         self.heartbeat.stop()
@@ -145,7 +138,7 @@ class Engine:
             for state in states.values():
                 self._move(state, loop)
         self._plan(loop)
-        return True
+        return loop
 
     def _move(self, state: CheckState, loop: Loop) -> None:
         run = state.run
@@ -164,36 +157,36 @@ class Engine:
                     self._schedule.add(state, loop)
 
     async def _refresh_elsewhere(self, states: list[CheckState]) -> None:
-        here, there = current_loop(), self._loop
+        here, there = current_loop(), cast("Loop", self._loop)
         waiter = here.waiter()
 
         def done() -> None:
             here.call_threadsafe(waiter.set)
 
         def ask() -> None:
-            runs = self._begin(states)
+            runs = self._begin(states, there)
             if runs:
-                self._gather(runs, done)
+                self._gather(runs, there, done)
             else:
                 done()
 
         limit = max((state.check.timeout for state in states), default=0.0)
         unarm = here.call_later(limit + PATIENCE_WITH_ANOTHER_LOOP, waiter.set)
-        if there is not None and there.call_threadsafe(ask):
-            await waiter.wait()
+        there.call_threadsafe(ask)
+        await waiter.wait()
         unarm()
 
-    def _gather(self, runs: list[Run], done: Callable[[], None]) -> None:
-        Gathering(
-            runs, loop=self._loop_here(), clock=self._monotonic, overdue=self._overdue, done=done
-        )
+    def _gather(self, runs: list[Run], loop: Loop, done: Callable[[], None]) -> None:
+        Gathering(runs, loop=loop, clock=self._monotonic, overdue=self._overdue, done=done)
 
-    def _background(self, state: CheckState) -> None:
-        runs = self._begin([state], even_if_fresh=True)
+    def _background(self, state: CheckState, loop: Loop) -> None:
+        runs = self._begin([state], loop, even_if_fresh=True)
         if runs:
-            self._gather(runs, _nobody_waits)
+            self._gather(runs, loop, _nobody_waits)
 
-    def _begin(self, states: Iterable[CheckState], *, even_if_fresh: bool = False) -> list[Run]:
+    def _begin(
+        self, states: Iterable[CheckState], loop: Loop, *, even_if_fresh: bool = False
+    ) -> list[Run]:
         """Start what must run now and return the runs to wait for, joined ones among them."""
         now = self._monotonic()
         runs: list[Run] = []
@@ -202,7 +195,7 @@ class Engine:
                 continue
             run = state.run
             if run is None:
-                run = state.run = Run(state, self._loop_here(), now, self._finished)
+                run = state.run = Run(state, loop, now, self._finished)
                 run.begin()
                 runs.append(run)
             elif not run.overdue:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -88,13 +89,15 @@ class AsyncioLoop:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._pid = os.getpid()
 
     def is_current(self) -> bool:
         # the same as get_running_loop(), which raises where there is none
         return asyncio._get_running_loop() is self._loop
 
     def is_running(self) -> bool:
-        return self._loop.is_running()
+        # In a child that was forked while it turned, it still says so.
+        return self._loop.is_running() and os.getpid() == self._pid
 
     def spawn(
         self, main: Callable[[], Coroutine[Any, Any, None]], *, name: str, context: Context
@@ -157,11 +160,14 @@ class TrioLoop:
             with scope:
                 this = self._trio.lowlevel.current_task()
                 scopes = getattr(this, "_cancel_status", None)
+                nurseries = list(this.child_nurseries)
                 await main()
-                # A coroutine that even refuses to be closed leaves its cancel scopes open, and trio
-                # would bring down the whole run for it. There is no public way to step out of them,
-                # so this is done where trio still has the private one.
+                # A coroutine that even refuses to be closed leaves its scopes and nurseries open,
+                # and trio would bring down the whole run for it. There is no public way to step out
+                # of them, so this is done where trio still has the private one.
                 getattr(this, "_activate_cancel_status", nothing)(scopes)
+                if len(this.child_nurseries) > len(nurseries):
+                    setattr(this, "_child_nurseries", nurseries)  # noqa: B010 - private, see above
 
         self._spawn(task, name=name, context=context)
         return TrioTask(scope.cancel)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from probekit._core.model import Status
 from probekit._core.outcome import Outcome, failed, returned
-from probekit._core.steps import PATIENCE, Steps
+from probekit._core.steps import Steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -23,6 +23,8 @@ GRACE = 3.0
 
 asyncpg takes two to find out that a server which hangs does not let itself be cancelled either.
 """
+AT_ONCE = 0.1
+"""Seconds that it takes at most to find out that it will be driven no further."""
 
 
 class Run(Steps):
@@ -44,6 +46,7 @@ class Run(Steps):
         "_task",
         "_thread",
         "_unarm",
+        "_watched",
         "gatherings",
         "given_up",
         "loop",
@@ -68,6 +71,7 @@ class Run(Steps):
         self._task: Task | None = None
         self._thread: Thread | None = None
         self._unarm: Callable[[], object] | None = None
+        self._watched = False
 
     def begin(self) -> None:
         """Start it: on the loop if the check is async, on the check's own thread if it is not."""
@@ -96,25 +100,32 @@ class Run(Steps):
 
     def give_up(self, grace: float = GRACE) -> None:
         """Cancel it, and see to it that it ends. A thread cannot be cancelled: it stays."""
-        if self.outcome is None and self._task is not None:
+        if self._task is not None:
             self.given_up = True
             self._task.cancel()
-            self.loop.call_later(grace, self._abandon)
+            self._unarm = self.loop.call_later(grace, self._abandon)
 
     def was_cancelled(self) -> None:
         """See to it that it ends, too, when the loop is torn down around it."""
-        if not self.given_up and self.patience == PATIENCE:
+        if not self.given_up and not self._watched:
+            self._watched = True
             self.loop.call_later(GRACE, self._abandon_if_cancelled)
 
     def _abandon_if_cancelled(self) -> None:
+        self._watched = False
         # A timeout of the check's own cancels the task as well, and takes that back.
-        if self._task is not None and self._task.cancelling():
+        if self.outcome is None and self._task is not None and self._task.cancelling():
             self._abandon()
 
     def _abandon(self) -> None:
-        if self.outcome is None and self._task is not None:
+        if self._task is not None:
             self.patience = 0
             self._task.cancel()
+            self._unarm = self.loop.call_later(AT_ONCE, self._disown)
+
+    def _disown(self) -> None:
+        """Take it for ended: behind a shield, trio lets nobody reach it."""
+        self._end(Outcome(Status.UNHEALTHY, "never ended", could_run=False))
 
     async def _on_loop(self) -> None:
         function = cast("Callable[[], Coroutine[Any, Any, Any]]", self.state.check.function)
@@ -122,6 +133,10 @@ class Run(Steps):
             outcome = returned(await self.drive(function()))
         except BaseException as error:  # a check may raise anything, and harm nobody
             outcome = failed(error)
+        if self.outcome is None:
+            self._end(outcome)
+
+    def _end(self, outcome: Outcome) -> None:
         if self.given_up:
             after = self.state.check.cancel_after
             outcome = Outcome(Status.UNHEALTHY, f"given up after {after:g} s", could_run=False)

@@ -17,7 +17,7 @@ __all__ = ["Schedule"]
 class Schedule:
     """Calls ``run`` for each background check, every ``interval`` seconds, on the loop."""
 
-    def __init__(self, run: Callable[[CheckState], None]) -> None:
+    def __init__(self, run: Callable[[CheckState, Loop], None]) -> None:
         self._run = run
         self._timers: dict[CheckState, Callable[[], object]] = {}
 
@@ -42,6 +42,6 @@ class Schedule:
         def due() -> None:
             # The next one first: a run that fails must not be the last.
             self._plan(state, loop, state.check.interval or 0.0)
-            self._run(state)
+            self._run(state, loop)
 
         self._timers[state] = loop.call_later(delay, due)

@@ -74,7 +74,7 @@ class DrainEndpoint(Endpoint):
             "draining": drain_body(service.drain.state),
             "in_flight": service.traffic.in_flight(),
             "sigterm": service.sigterm.status,
-            "drain_delay": service.sigterm.drain_delay,
+            "drain_delay": service.sigterm.plan.drain_delay,
         }
         return respond(status, b"application/json", json.dumps(state).encode() + b"\n")
 
