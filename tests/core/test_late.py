@@ -184,6 +184,20 @@ async def test_a_run_that_swallows_a_storm_of_cancellations_is_abandoned(probes:
     assert result.message == "Abandoned"
 
 
+async def test_a_timeout_of_its_own_is_no_end(probes: Probes) -> None:
+    """A check that stops waiting for one thing and goes on with another is left alone."""
+
+    @probes.readiness(max_age=60)
+    async def patient() -> None:
+        with anyio.move_on_after(0.1):
+            await anyio.sleep(3600)
+        await anyio.sleep(10)
+
+    await probes.report()
+    await anyio.sleep(11)
+    assert (await ask(probes)).status is Status.HEALTHY
+
+
 def test_a_stubborn_run_with_a_task_group_is_abandoned(
     probes: Probes,
     clock: FakeClock,

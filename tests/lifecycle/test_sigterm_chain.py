@@ -240,3 +240,13 @@ def test_when_the_middle_one_of_three_has_ended_the_others_drain_at_the_same_tim
     arrived(server)
     end(upper, lowest)
     assert at_once == [True, False, True]
+
+
+def test_an_application_that_starts_during_the_drain_is_born_draining(server: StandIn) -> None:
+    """The process is leaving, so nobody may send new work to a part of it that comes late."""
+    early = started(30)
+    sigterm()
+    late = started(30)
+    assert state(early, late) == [True, True]
+    assert server.signals == []
+    end(early, late)

@@ -99,11 +99,10 @@ class Run(Steps):
             self._unarm = self.loop.call_later(max(0.0, remaining), self.give_up)
 
     def give_up(self, grace: float = GRACE) -> None:
-        """Cancel it, and see to it that it ends. A thread cannot be cancelled: it stays."""
-        if self._task is not None:
-            self.given_up = True
-            self._task.cancel()
-            self._unarm = self.loop.call_later(grace, self._abandon)
+        """Cancel it, and see to it that it ends; for async checks, since no thread can be."""
+        self.given_up = True
+        cast("Task", self._task).cancel()
+        self._unarm = self.loop.call_later(grace, self._abandon)
 
     def was_cancelled(self) -> None:
         """See to it that it ends, too, when the loop is torn down around it."""
@@ -114,14 +113,13 @@ class Run(Steps):
     def _abandon_if_cancelled(self) -> None:
         self._watched = False
         # A timeout of the check's own cancels the task as well, and takes that back.
-        if self.outcome is None and self._task is not None and self._task.cancelling():
+        if self.outcome is None and cast("Task", self._task).cancelling():
             self._abandon()
 
     def _abandon(self) -> None:
-        if self._task is not None:
-            self.patience = 0
-            self._task.cancel()
-            self._unarm = self.loop.call_later(AT_ONCE, self._disown)
+        self.patience = 0
+        cast("Task", self._task).cancel()
+        self._unarm = self.loop.call_later(AT_ONCE, self._disown)
 
     def _disown(self) -> None:
         """Take it for ended: behind a shield, trio lets nobody reach it."""

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Abandoned", "Steps"]
 
-PATIENCE = 100
-"""Cancellations in a row that a coroutine may swallow before it is driven no further.
+PATIENCE = 1000
+"""Cancellations that a coroutine may swallow before it is driven no further.
 
-Enough for any clean-up. A check that catches them all would be woken for ever by trio, and by
-anyio's cancel scopes on asyncio: hundreds of thousands of times a second.
+Enough for any clean-up, and for timeouts of its own. A check that catches them all would be woken
+for ever by trio, and by anyio's cancel scopes on asyncio, hundreds of thousands of times a second.
 """
 
 
@@ -71,8 +71,6 @@ class Steps:
                 # trio sends its errors in as values, wrapped by the `outcome` library
                 if value is not None and isinstance(getattr(value, "error", None), self._cancelled):
                     self._count(coroutine)
-                elif self.patience:
-                    self.patience = PATIENCE  # it is getting on
 
     def was_cancelled(self) -> None:
         """Hear of every cancellation before the coroutine does."""
