@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,3 +29,14 @@ def blockbuster() -> Iterator[BlockBuster]:
     """Fail a test in which probekit makes a blocking call on the event loop."""
     with blockbuster_ctx("probekit") as blocked:
         yield blocked
+
+
+@pytest.fixture(autouse=True)
+def sigterm() -> Iterator[None]:
+    """Fail a test that leaves a handler of its own for SIGTERM to the next one."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    after = signal.getsignal(signal.SIGTERM)
+    if after is not before:
+        signal.signal(signal.SIGTERM, before)
+    assert after == before

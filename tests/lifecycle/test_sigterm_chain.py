@@ -250,3 +250,17 @@ def test_an_application_that_starts_during_the_drain_is_born_draining(server: St
     assert state(early, late) == [True, True]
     assert server.signals == []
     end(early, late)
+
+
+def test_the_drain_of_an_application_that_has_ended_is_not_that_of_the_next(
+    server: StandIn,
+) -> None:
+    """When its time is up, the one that started meanwhile goes on as if nothing had been."""
+    first = started()
+    sigterm()
+    end(first)
+    second = started(30)
+    time.sleep(3 * DELAY)
+    assert server.signals == []
+    assert state(second) == [False]
+    end(second)

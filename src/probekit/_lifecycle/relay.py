@@ -134,7 +134,7 @@ class Relay:
             plan.source,
         )
         time.sleep(plan.drain_delay)
-        if self._members and self._layer is not None:
+        if self._turns is turns and self._members and self._layer is not None:
             logger.warning(
                 "SIGTERM: drained for %g s; handing the signal to the server", plan.drain_delay
             )
