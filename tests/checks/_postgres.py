@@ -16,7 +16,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ._servers import PATIENCE, Server, wheel_file
+from tests.waiting import PATIENCE
+
+from ._servers import Server, wheel_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,45 +13,15 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.waiting import PATIENCE, free_port, wait_until
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-PATIENCE = 15.0
-"""Seconds that any server may take to start, to stop or to come round."""
-
-
-def free_port(*, below: int = 65_536) -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on."""
-    while True:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port: int = probe.getsockname()[1]
-        if port < below:
-            return port
-
-
-def wait_until(condition: Callable[[], bool], what: str, *, patience: float = PATIENCE) -> None:
-    """Return as soon as the condition holds.
-
-    Args:
-        condition: Is asked every 10 ms.
-        what: What is waited for, for the error.
-        patience: Seconds until it is given up.
-
-    Raises:
-        TimeoutError: It did not come true.
-    """
-    deadline = time.monotonic() + patience
-    while not condition():
-        if time.monotonic() > deadline:
-            msg = f"{what}: not within {patience} s"
-            raise TimeoutError(msg)
-        time.sleep(0.01)
+    from collections.abc import Sequence
 
 
 def wheel_file(package: str, pattern: str) -> Path | None:

@@ -13,10 +13,10 @@ from redis import asyncio as aio
 
 from probekit.checks.redis import AsyncClientCheck, ClientCheck, RedisCheck
 from probekit.exceptions import ConfigurationError
+from tests.waiting import free_port, wait_until
 
 from ._databases import run
 from ._redis import KEY, Clients, ask, driver_info
-from ._servers import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,10 +16,10 @@ from redis.exceptions import ResponseError
 
 from probekit.checks.redis import RedisCheck
 from probekit.exceptions import Unhealthy
+from tests.waiting import wait_until
 
 from ._databases import paused, run
 from ._redis import Clients, ask
-from ._servers import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

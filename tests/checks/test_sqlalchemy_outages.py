@@ -10,6 +10,8 @@ import pytest
 from anyio import to_thread
 from sqlalchemy.exc import DBAPIError
 
+from tests.waiting import wait_until
+
 from ._databases import (
     POSTGRES,
     UPDATE,
@@ -20,7 +22,6 @@ from ._databases import (
     paused,
     run,
 )
-from ._servers import wait_until
 
 if TYPE_CHECKING:
     from ._postgres import PostgresServer

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from probekit.checks.sqlalchemy import SQLAlchemyCheck
 from probekit.exceptions import Unhealthy
+from tests.waiting import wait_until
 
 from ._databases import (
     POSTGRES,
@@ -27,7 +28,6 @@ from ._databases import (
     outside,
     run,
 )
-from ._servers import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,16 +15,16 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.waiting import PATIENCE, free_port, wait_until
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
     from typing import Self
 
-__all__ = ["APPS", "SERVERS", "Server", "free_port", "serve", "wait_until"]
+__all__ = ["APPS", "SERVERS", "Server", "serve"]
 
 APPS = Path(__file__).parent / "apps"
-PATIENCE = 10.0
-"""Seconds that a server may take to start or to stop."""
 
 
 def uvicorn(app: Path, port: int, *options: str) -> list[str]:
@@ -170,23 +170,3 @@ def serve(app: str | Path, on: str = "uvicorn-asyncio", *options: str, **environ
     path = app if isinstance(app, Path) else APPS / f"{app}.py"
     port = free_port()
     return Server(SERVERS[on](path, port, *options), port=port, **environ)
-
-
-def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def wait_until(condition: Callable[[], bool], what: str, *, patience: float = PATIENCE) -> None:
-    """Return as soon as ``condition`` holds, which is asked every 10 ms.
-
-    Raises:
-        TimeoutError: If it does not within ``patience`` seconds.
-    """
-    deadline = time.monotonic() + patience
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{what}: not within {patience} s")
-        time.sleep(0.01)

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.waiting import wait_until
+
 from .clients import get, volley
-from .servers import SERVERS, serve, wait_until
+from .servers import SERVERS, serve
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.waiting import wait_until
+
 from .clients import Connection, get
-from .servers import serve, wait_until
+from .servers import serve
 
 if TYPE_CHECKING:
     from .servers import Server

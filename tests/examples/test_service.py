@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from tests.checks._postgres import PostgresServer, find_postgres
-from tests.checks._servers import RedisServer, find_redis, free_port
+from tests.checks._servers import RedisServer, find_redis
+from tests.waiting import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ import pytest
 import uvloop
 
 from probekit import Observer
-from tests.e2e.servers import wait_until
+from tests.waiting import wait_until
 from tests.web._asking import make_probes
 
 from ._signals import DELAY, StandIn, sigterm, started

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from probekit import Observer
-from tests.e2e.servers import wait_until
+from tests.waiting import wait_until
 
 from ._signals import DELAY, StandIn, sigterm, started, state
 

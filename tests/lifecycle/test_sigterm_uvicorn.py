@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.clients import get
-from tests.e2e.servers import serve, wait_until
+from tests.e2e.servers import serve
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
