@@ -68,9 +68,13 @@ class PostgresServer(Server):
         try:
             self.run("postgres", "--version", binaries=binaries)
         except PermissionError:
-            copy = self.directory / "install"
-            shutil.copytree(binaries.parent, copy, symlinks=True)
-            return copy / binaries.name
+            # The programs look for their libraries beside the package, by a relative path.
+            package, copy = binaries.parents[1], self.directory / "site-packages"
+            libraries = package.with_name(f"{package.name}.libs")
+            shutil.copytree(libraries, copy / libraries.name)
+            installed = copy / package.name / binaries.parent.name
+            shutil.copytree(binaries.parent, installed, symlinks=True)
+            return installed / binaries.name
         return binaries
 
     def run(self, program: str, *arguments: str, binaries: Path | None = None) -> None:
