@@ -246,7 +246,8 @@ async def locked(database: Path) -> AsyncGenerator[None]:
 
 async def run(say: Narrator, directory: Path, database: Path) -> bool:
     """Tell the story and return whether all went as told."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    # SIGINT, too: a shell starts what it puts in the background with that one ignored.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         task = asyncio.current_task()
         if task is not None:
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
