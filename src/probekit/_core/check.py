@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from probekit._core.functions import check_callable, location, routine, unwrap
 from probekit._core.model import Probe
 from probekit._core.seconds import is_seconds
 from probekit.exceptions import ConfigurationError
@@ -175,54 +174,17 @@ def check_name(function: object, name: object) -> str:
 
 def check_function(function: object, name: str) -> bool:
     """Return whether ``function`` is async; refuse what is no check."""
-    inner = unwrap(function)
-    if inspect.isclass(function):
-        remedy = f"pass an instance: {function.__name__}(...)"
-        raise ConfigurationError(f"check {name!r}: got the class {function.__name__}; {remedy}")
-    if not callable(function):
-        raise ConfigurationError(
-            f"check {name!r}: expected a function without arguments, got {function!r}"
-        )
-    call = inner if inspect.isroutine(inner) else type(inner).__call__
-    if inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call):
-        raise ConfigurationError(
-            f"check {name!r}: {location(function)} is a generator function, which would never run; "
-            f"return instead of yield"
-        )
-    try:
-        inspect.signature(function).bind()
-    except TypeError:
-        raise ConfigurationError(
-            f"check {name!r}: {location(function)} takes arguments {inspect.signature(function)}, "
-            f"but a check is called without; bind them with functools.partial or a closure"
-        ) from None
-    except ValueError:
-        pass  # a builtin without a signature: calling it will tell
-    if getattr(call, "__annotations__", {}).get("return") in {bool, "bool"}:
+    is_async = check_callable(function, what=f"check {name!r}", kind="a check")
+    annotations = getattr(routine(function), "__annotations__", {})
+    if annotations.get("return") in {bool, "bool"}:
         raise ConfigurationError(f"check {name!r}: {location(function)} {BOOL_REMEDY}")
-    return inspect.iscoroutinefunction(call)
+    return is_async
 
 
 BOOL_REMEDY = (
     "returns a bool, whose meaning nobody can read off; raise Unhealthy(...) instead of returning "
     "False, and return None, or a mapping to publish, when all is well"
 )
-
-
-def unwrap(function: object) -> object:
-    """Return what a `functools.partial` calls in the end."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    return function
-
-
-def location(function: object) -> str:
-    """Return ``module:line`` of a function, or of the class of a callable object."""
-    inner = unwrap(function)
-    code = getattr(inner, "__code__", None)
-    module = getattr(inner, "__module__", None) or "?"
-    name = getattr(inner, "__qualname__", None) or type(inner).__qualname__
-    return f"{module}:{code.co_firstlineno} ({name})" if code else f"{module} ({name})"
 
 
 def seconds(name: str, option: str, value: object, *, zero: bool = False) -> None:

@@ -1,0 +1,67 @@
+"""The functions that an application hands over: called without arguments, ``def`` or ``async``."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import Any
+
+from probekit.exceptions import ConfigurationError
+
+__all__ = ["check_callable", "location", "routine", "unwrap"]
+
+
+def check_callable(function: object, *, what: str, kind: str) -> bool:
+    """Return whether ``function`` is async; refuse what cannot be called without arguments.
+
+    Args:
+        function: What the application handed over.
+        what: How a message names it.
+        kind: What it is meant to be, with its article.
+
+    Raises:
+        ConfigurationError: If it is no such function.
+    """
+    if inspect.isclass(function):
+        remedy = f"pass an instance: {function.__name__}(...)"
+        raise ConfigurationError(f"{what}: got the class {function.__name__}; {remedy}")
+    if not callable(function):
+        raise ConfigurationError(f"{what}: expected a function without arguments, got {function!r}")
+    call = routine(function)
+    if inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call):
+        raise ConfigurationError(
+            f"{what}: {location(function)} is a generator function, which would never run; "
+            f"return instead of yield"
+        )
+    try:
+        inspect.signature(function).bind()
+    except TypeError:
+        raise ConfigurationError(
+            f"{what}: {location(function)} takes arguments {inspect.signature(function)}, "
+            f"but {kind} is called without; bind them with functools.partial or a closure"
+        ) from None
+    except ValueError:
+        pass  # a builtin without a signature: calling it will tell
+    return inspect.iscoroutinefunction(call)
+
+
+def unwrap(function: object) -> object:
+    """Return what a `functools.partial` calls in the end."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
+
+
+def routine(function: object) -> Any:
+    """Return what really runs: the function, or the ``__call__`` of an object's class."""
+    inner = unwrap(function)
+    return inner if inspect.isroutine(inner) else type(inner).__call__
+
+
+def location(function: object) -> str:
+    """Return ``module:line`` of a function, or of the class of a callable object."""
+    inner = unwrap(function)
+    code = getattr(inner, "__code__", None)
+    module = getattr(inner, "__module__", None) or "?"
+    name = getattr(inner, "__qualname__", None) or type(inner).__qualname__
+    return f"{module}:{code.co_firstlineno} ({name})" if code else f"{module} ({name})"
