@@ -1,7 +1,7 @@
 """Tell a platform the truth about a Python process, and let it leave without losing a request."""
 
 from probekit._core.check import Check
-from probekit._core.model import CheckResult, Drain, Probe, Report, Status
+from probekit._core.model import CheckResult, Drain, DrainStep, Probe, Report, Status
 from probekit._core.observer import Observer
 from probekit.exceptions import (
     CheckFailure,
@@ -20,6 +20,7 @@ __all__ = [
     "Degraded",
     "Drain",
     "DrainIsFinalError",
+    "DrainStep",
     "Observer",
     "Probe",
     "Probes",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
+from probekit._core.model import DrainStep
 from probekit._core.options import refuse_unknown
 from probekit._web.endpoint import Endpoint
 from probekit._web.endpoints import EndpointOptions, Endpoints
@@ -35,6 +37,7 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 CLOSE = (b"connection", b"close")
+GOING_AWAY = "the server is going away; connect again"
 
 
 class ProbeMiddleware:
@@ -74,7 +77,9 @@ class ProbeMiddleware:
             if found is not None:
                 await answer(found, self._service, scope, receive, send)
                 return
-            traffic, drain = self._traffic, self._drain
+            service, traffic, drain = self._service, self._traffic, self._drain
+            if not service.served:
+                service.serving()
 
             # A plain function that returns the awaitable: a coroutine more for each message would
             # cost more than all the rest.
@@ -83,17 +88,14 @@ class ProbeMiddleware:
                     message = closing(scope, message)
                 return send(message)
 
-            traffic.requests += 1
+            traffic.latest = now = traffic.clock()
+            traffic.requests[mark] = scope, now  # the function is this request's alone
             try:
                 await self._app(scope, receive, mark)
             finally:
-                traffic.requests -= 1
+                del traffic.requests[mark]
         elif kind == "websocket":
-            self._traffic.websockets += 1
-            try:
-                await self._app(scope, receive, send)
-            finally:
-                self._traffic.websockets -= 1
+            await WebSocket(self._service, receive, send).run(self._app, scope)
         elif kind == "lifespan":
             await Lifespan(self._service, receive, send).run(self._app, scope)
         else:
@@ -210,6 +212,61 @@ def closing(scope: Scope, message: Message) -> Message:
     return {**message, "headers": [*headers, CLOSE]}
 
 
+class WebSocket:
+    """Follows a WebSocket, and closes it at the end of a drain if the plan says so.
+
+    Args:
+        service: Where it is in flight.
+        receive: The server's.
+        send: The server's.
+    """
+
+    def __init__(self, service: Service, receive: Receive, send: Send) -> None:
+        self._service = service
+        self._receive = receive
+        self._send = send
+        self._open = False
+        self._closed_here = False
+
+    async def run(self, app: ASGIApp, scope: Scope) -> None:
+        """Run the application to the end of the connection."""
+        service = self._service
+        traffic, farewells = service.traffic, service.farewells
+        if not service.served:
+            service.serving()
+        traffic.latest = now = traffic.clock()
+        traffic.websockets[self] = scope, now
+        send = self._send
+        if service.sigterm.plan.close_websockets:
+            farewells[self] = self._close
+            send = self._send_unless_closed
+        try:
+            await app(scope, self._receive, send)
+        finally:
+            del traffic.websockets[self]
+            farewells.pop(self, None)
+
+    async def _send_unless_closed(self, message: Message) -> None:
+        kind = message["type"]
+        if self._closed_here:
+            return  # the client has been told, and the server takes no more
+        if kind == "websocket.close":
+            self._open = False
+        await self._send(message)
+        if kind == "websocket.accept":
+            self._open = True
+            if self._service.steps.reached(DrainStep.HANDED_OVER):
+                await self._close()
+
+    async def _close(self) -> None:
+        """Say that the server goes away; the client comes back to another."""
+        if self._open and not self._closed_here:
+            self._closed_here = True
+            # The client may be gone, which each server tells by an exception of its own.
+            with suppress(Exception):
+                await self._send({"type": "websocket.close", "code": 1001, "reason": GOING_AWAY})
+
+
 class Lifespan:
     """Follows the lifespan of the application inside and lets the service live with it.
 
@@ -249,6 +306,8 @@ class Lifespan:
         kind = message["type"]
         if kind == "lifespan.startup.complete":
             self._service.started()
+        elif kind == "lifespan.shutdown.complete":
+            self._service.closed()
         await self._send(message)
 
     async def _leave(self) -> None:

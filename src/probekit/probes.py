@@ -7,18 +7,21 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, TypeVar, Un
 
 from probekit._core.check import CheckFunction, declare
 from probekit._core.clock import Clock
-from probekit._core.model import Probe
+from probekit._core.model import DrainStep, Probe
 from probekit._core.options import refuse_unknown
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 
     from probekit._core.check import Check
     from probekit._core.model import Drain, Report
     from probekit._core.observer import Observer
+    from probekit._lifecycle.plan import DrainOptions
     from probekit._lifecycle.service import Service
 
 __all__ = ["CheckOptions", "Clock", "LivenessOptions", "Probes"]
+
+H = TypeVar("H", bound="Callable[[], object]")
 
 F = TypeVar("F", bound=CheckFunction)
 
@@ -45,6 +48,14 @@ class LivenessOptions(CheckOptions, total=False):
     external: bool
 
 
+class HookDecorator(Protocol):
+    """Gives back the hook that it decorates."""
+
+    def __call__(self, function: H, /) -> H:
+        """Register ``function`` and return it."""
+        ...
+
+
 class Decorator(Protocol):
     """Gives back the function that it decorates."""
 
@@ -65,6 +76,18 @@ class Probes:
             ``PROBEKIT_DRAIN_DELAY``, else 5 where an orchestrator is seen, else 0.
         observers: Told of results and changes. The default logs changes; ``[]`` is silent.
         clock: For tests.
+        **options: How a drain that SIGTERM began ends. All times in seconds.
+
+            - ``drain_until`` (``"delay"``): ``"quiet"``: hand the signal over as soon as no new
+              request has come for ``quiet_for``, but not before a prober has seen ``seen_503``
+              answers of 503 or ``drain_delay`` has passed.
+            - ``seen_503`` (2): How many a prober needs: what it calls its unhealthy threshold.
+            - ``quiet_for`` (1.0).
+            - ``drain_max`` (15, or ``drain_delay`` if that is longer): When to hand over in any
+              case.
+            - ``linger`` (20): How long to wait, where the server itself does not, until what is in
+              flight is done.
+            - ``close_websockets`` (False): Close open WebSockets with code 1001 at hand-over.
 
     Attributes:
         name: What metrics call it.
@@ -85,6 +108,7 @@ class Probes:
         drain_delay: float | None = None,
         observers: Iterable[Observer] | None = None,
         clock: Clock | None = None,
+        **options: Unpack[DrainOptions],
     ) -> None:
         # Here and not above, or to import a name from probekit would load asyncio and logging.
         from probekit._core.clock import SystemClock
@@ -93,7 +117,8 @@ class Probes:
         from probekit.observers import LoggingObserver
 
         self.name: str = name
-        self.service: Service = Service(clock=clock or SystemClock(), plan=make_plan(drain_delay))
+        plan = make_plan(drain_delay, **options)
+        self.service: Service = Service(clock=clock or SystemClock(), plan=plan)
         for observer in [LoggingObserver()] if observers is None else observers:
             self.observe(observer)
 
@@ -237,6 +262,49 @@ class Probes:
             DrainIsFinalError: If SIGTERM began it.
         """
         self.service.drain.end()
+
+    @overload
+    def on_drain(self, function: H, /, *, step: DrainStep = ..., timeout: float = ...) -> H: ...
+    @overload
+    def on_drain(self, /, *, step: DrainStep = ..., timeout: float = ...) -> HookDecorator: ...
+    def on_drain(
+        self, function: Any = None, /, *, step: DrainStep = DrainStep.BEGUN, timeout: float = 5.0
+    ) -> Any:
+        """Declare what the application does when it leaves, once for each drain.
+
+        Use it as a bare decorator, as a decorator with options, or as a call. A hook takes no
+        argument and runs beside the drain: an ``async def`` on the application's event loop, a
+        ``def`` on a thread of its own. Nothing waits for it, so give ``drain_delay`` the time that
+        it needs; what it raises is logged and harms nothing.
+
+        Args:
+            function: The hook.
+            step: When it is called: as soon as a drain begins, or at a later step of leaving.
+            timeout: Seconds after which an async hook is cancelled; one on a thread cannot be, and
+                is named in the log.
+
+        Returns:
+            The function, unchanged.
+
+        Raises:
+            ConfigurationError: If it takes arguments, or an argument makes no sense.
+        """
+        from probekit._lifecycle.hooks import make_hook
+
+        def register(function: H) -> H:
+            self.service.steps.add(make_hook(function, step=step, timeout=timeout))
+            return function
+
+        return register if function is None else register(function)
+
+    async def wait_for(self, step: DrainStep) -> None:
+        """Return when the process has come to ``step`` of leaving; at once if it has already.
+
+        ::
+
+            await probes.wait_for(DrainStep.BEGUN)   # then take no more jobs
+        """
+        await self.service.steps.wait(step)
 
     @property
     def in_flight(self) -> dict[str, int]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, cast
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, cast
 
 from probekit._core.gathering import Gathering
 from probekit._core.heartbeat import Heartbeat
@@ -15,11 +16,11 @@ from probekit._core.state import CheckState
 from probekit.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Coroutine, Iterable
 
     from probekit._core.check import Check
     from probekit._core.clock import Clock
-    from probekit._core.loops import Loop
+    from probekit._core.loops import Loop, Task
     from probekit._core.observer import Observers
     from probekit._core.outcome import Outcome
 
@@ -55,6 +56,7 @@ class Engine:
         self._observers = observers
         self._loop: Loop | None = None
         self._stopped = False
+        self._errands: dict[object, Task | None] = {}  # asyncio forgets a task that nobody holds
         self._schedule = Schedule(self._background)
         self.heartbeat: Heartbeat = Heartbeat(clock.monotonic)
 
@@ -108,6 +110,31 @@ class Engine:
             loop.call_later(0.005, waiter.set)
             await waiter.wait()
         self._loop = None
+
+    def spawn_threadsafe(self, main: Callable[[], Coroutine[Any, Any, None]], *, name: str) -> bool:
+        """Run ``main``, which must not raise, on the application's loop; from any thread.
+
+        Returns:
+            False if there is no loop, or it has ended.
+        """
+        loop = self._loop
+        if loop is None:
+            return False
+        key = object()
+
+        async def errand() -> None:
+            try:
+                await main()
+            finally:
+                del self._errands[key]
+
+        def begin() -> None:
+            self._errands[key] = None
+            task = loop.spawn(errand, name=name, context=copy_context())
+            if key in self._errands:  # it may have ended within its first step
+                self._errands[key] = task
+
+        return loop.call_threadsafe(begin)
 
     async def refresh(self, states: Iterable[CheckState]) -> None:
         """Bring the results of ``states`` up to date, or find them overdue; then return.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["CheckResult", "Drain", "Probe", "Report", "Status"]
+__all__ = ["CheckResult", "Drain", "DrainStep", "Probe", "Report", "Status"]
 
 NO_DETAIL: Mapping[str, Any] = MappingProxyType({})
 
@@ -95,6 +95,27 @@ class Drain(NamedTuple):
     by: str = ""
     until: float | None = None
     final: bool = False
+
+
+class DrainStep(StrEnum):
+    """The steps of leaving, in their order.
+
+    Every drain has the first; the others follow SIGTERM. A step that nobody could see, for want of
+    a prober for instance, counts as reached with the next.
+    """
+
+    BEGUN = "begun"
+    """Readiness answers 503; everything is served as before."""
+    TOLD = "told"
+    """A prober has seen that often enough, or had the time to."""
+    QUIET = "quiet"
+    """No new request has come for a while."""
+    HANDED_OVER = "handed over"
+    """The server has the signal, and takes no more connections."""
+    DONE = "done"
+    """Nothing is in flight any more."""
+    CLOSED = "closed"
+    """The application's lifespan has ended; its resources are closed."""
 
 
 class Report(NamedTuple):

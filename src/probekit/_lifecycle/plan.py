@@ -1,18 +1,19 @@
-"""How long to go on serving after SIGTERM, and why so long."""
+"""How the process will leave after SIGTERM, and why so."""
 
 from __future__ import annotations
 
 import math
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict, Unpack
 
+from probekit._core.options import refuse_unknown
 from probekit._core.seconds import is_seconds
 from probekit.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Plan", "make_plan"]
+__all__ = ["DrainOptions", "Plan", "make_plan"]
 
 VARIABLE = "PROBEKIT_DRAIN_DELAY"
 ORCHESTRATED_DELAY = 5.0
@@ -27,45 +28,126 @@ ORCHESTRATORS = {
 }
 """Variables that an orchestrator sets in every container."""
 
+DEFAULT_DRAIN_MAX = 15.0
+"""Seconds: half of the 30 that Kubernetes grants by default; the rest is the server's."""
+
+
+class DrainOptions(TypedDict, total=False):
+    """What `probekit.Probes` takes to say how a drain ends; see there."""
+
+    drain_until: Literal["delay", "quiet"]
+    seen_503: int
+    quiet_for: float
+    drain_max: float | None
+    linger: float
+    close_websockets: bool
+
 
 class Plan(NamedTuple):
-    """How the process will leave.
+    """How the process will leave. All times are in seconds.
 
     Attributes:
-        drain_delay: Seconds between SIGTERM and its hand-over to the server.
+        drain_delay: Between SIGTERM and its hand-over to the server.
         source: Where that number came from.
+        drain_until: ``"delay"``, or ``"quiet"``: hand over by evidence.
+        seen_503: How many 503s a prober must have seen before quiet counts.
+        quiet_for: For how long no ordinary request must have come.
+        drain_max: When the evidence is waited for no longer.
+        linger: How long to wait for what is in flight where no server does.
+        close_websockets: Whether open WebSockets are told to go at hand-over.
     """
 
     drain_delay: float
     source: str
+    drain_until: Literal["delay", "quiet"] = "delay"
+    seen_503: int = 2
+    quiet_for: float = 1.0
+    drain_max: float = DEFAULT_DRAIN_MAX
+    linger: float = 20.0
+    close_websockets: bool = False
+
+    @property
+    def longest(self) -> float:
+        """Seconds after which the signal is handed over in any case."""
+        return self.drain_max if self.drain_until == "quiet" else self.drain_delay
+
+    def __str__(self) -> str:
+        """Say it in the words of the log."""
+        if self.drain_until == "delay":
+            return f"drain for {self.drain_delay:g} s ({self.source})"
+        return (
+            f"drain until no request has come for {self.quiet_for:g} s, once a prober has seen 503 "
+            f"{self.seen_503} times or {self.drain_delay:g} s have passed ({self.source}), and for "
+            f"{self.drain_max:g} s at most"
+        )
 
 
-def make_plan(drain_delay: float | None, environment: Mapping[str, str] | None = None) -> Plan:
+def make_plan(
+    drain_delay: float | None,
+    environment: Mapping[str, str] | None = None,
+    **options: Unpack[DrainOptions],
+) -> Plan:
     """Return the plan: the argument, the environment, the orchestrator seen, or no delay.
 
     Raises:
-        ConfigurationError: If the argument or the variable is no number of seconds.
+        ConfigurationError: If an option or the variable makes no sense.
     """
-    environment = os.environ if environment is None else environment
-    if drain_delay is not None:
-        return Plan(seconds("drain_delay", drain_delay), "argument drain_delay")
+    refuse_unknown("Probes", options, DrainOptions.__optional_keys__)
+    delay, source = find_delay(drain_delay, os.environ if environment is None else environment)
+    until = options.get("drain_until", "delay")
+    if until not in {"delay", "quiet"}:
+        raise ConfigurationError(f"drain_until must be 'delay' or 'quiet', got {until!r}")
+    seen = options.get("seen_503", 2)
+    if not is_count(seen):
+        raise ConfigurationError(f"seen_503 must be a whole number >= 1, got {seen!r}")
+    longest = options.get("drain_max")
+    if longest is None:
+        longest = max(DEFAULT_DRAIN_MAX, delay)
+    elif seconds("drain_max", longest) < delay:
+        raise ConfigurationError(
+            f"drain_max must not be shorter than drain_delay, got drain_max={longest:g} and "
+            f"drain_delay={delay:g} ({source})"
+        )
+    close = options.get("close_websockets", False)
+    if close is not True and close is not False:
+        raise ConfigurationError(f"close_websockets must be True or False, got {close!r}")
+    return Plan(
+        delay,
+        source,
+        until,
+        seen,
+        seconds("quiet_for", options.get("quiet_for", 1.0)),
+        float(longest),
+        seconds("linger", options.get("linger", 20.0)),
+        close,
+    )
+
+
+def find_delay(argument: float | None, environment: Mapping[str, str]) -> tuple[float, str]:
+    """Return how long to go on serving after SIGTERM, and where that number came from."""
+    remedy = "; 0 hands SIGTERM on at once"
+    if argument is not None:
+        return seconds("drain_delay", argument, remedy=remedy), "argument drain_delay"
     if (value := environment.get(VARIABLE)) is not None:
         try:
             number = float(value)
         except ValueError:
             number = math.nan
-        return Plan(seconds(VARIABLE, number, shown=value), f"variable {VARIABLE}")
+        return seconds(VARIABLE, number, shown=value, remedy=remedy), f"variable {VARIABLE}"
     for variable, orchestrator in ORCHESTRATORS.items():
         if variable in environment:
-            return Plan(ORCHESTRATED_DELAY, f"{orchestrator} seen")
-    return Plan(0.0, "no orchestrator seen")
+            return ORCHESTRATED_DELAY, f"{orchestrator} seen"
+    return 0.0, "no orchestrator seen"
 
 
-def seconds(name: str, value: object, *, shown: object = None) -> float:
+def is_count(value: object) -> bool:
+    """Whether ``value`` is a whole number of at least one."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def seconds(name: str, value: object, *, shown: object = None, remedy: str = "") -> float:
     """Return ``value`` as a number of seconds, or refuse it."""
     if not is_seconds(value, zero=True):
         got = value if shown is None else shown
-        raise ConfigurationError(
-            f"{name} must be a number of seconds >= 0, got {got!r}; 0 hands SIGTERM on at once"
-        )
+        raise ConfigurationError(f"{name} must be a number of seconds >= 0, got {got!r}{remedy}")
     return float(value)

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import queue
 import signal
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, cast
+
+from probekit._lifecycle.below import find_below, is_on_top
+from probekit._lifecycle.departure import Departure, Event
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from probekit._lifecycle.below import Below
+    from probekit._lifecycle.departure import Events, Traveller
     from probekit._lifecycle.plan import Plan
 
 __all__ = ["RELAY", "Relay"]
@@ -22,42 +31,29 @@ DUPLICATE = 1.0
 so soon is the first one again, not impatience."""
 
 
-class Member(Protocol):
-    """An application that leaves when the signal comes."""
-
-    plan: Plan
-
-    def turn(self) -> None:
-        """Turn unready; called in a signal handler."""
-        ...
-
-    def turned(self) -> None:
-        """Tell everybody; called from a thread, soon after."""
-        ...
-
-
 class Layer:
     """One place in the chain of handlers, with what was below when it was put there."""
 
-    __slots__ = ("_relay", "below")
+    __slots__ = ("_pid", "_relay", "below")
 
-    def __init__(self, relay: Relay, below: Any) -> None:
+    def __init__(self, relay: Relay, below: Below) -> None:
         self._relay = relay
-        self.below = below
+        self._pid = os.getpid()
+        self.below: Below = below
 
-    def __call__(self, signum: int, frame: object) -> None:
+    def __call__(self, signum: int, frame: FrameType | None) -> None:
         """Handle the signal."""
-        self._relay.came(self, signum, frame)
-
-
-def is_on_top(layer: Layer) -> bool:
-    """Whether the signal reaches ``layer`` before any other handler."""
-    top: object = signal.getsignal(signal.SIGTERM)
-    return top is layer
+        if os.getpid() == self._pid:
+            self._relay.came(self, signum, frame)
+        else:
+            # A child that was forked with this handler in place and that nobody armed anew. What is
+            # below is the server's and does nothing in a child; whoever sends this wants an end.
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGTERM)
 
 
 class Relay:
-    """Turns all members at the first signal and passes it on after the longest of their delays.
+    """Turns all members at the first signal and passes it on when they have drained.
 
     At the next signal, or when the time is up, what was there before is put back and gets the
     signal. The handler changes state and nothing else, since it can interrupt any code, itself
@@ -65,83 +61,143 @@ class Relay:
     """
 
     def __init__(self) -> None:
-        self._members: list[Member] = []
+        self.forget()
+
+    def forget(self) -> None:
+        """Be as new: in a child that was just forked, nothing of the parent's is true."""
+        self._members: list[Traveller] = []
+        self._lock = threading.Lock()
         self._layer: Layer | None = None
         self._since: float | None = None
         self._plan: Plan | None = None
-        self._turns: queue.SimpleQueue[Plan | None] = queue.SimpleQueue()
+        self._events: Events | None = None
 
-    def join(self, member: Member) -> None:
-        """Take the signal over for ``member``; in the main thread, which alone may."""
+    def prepare(self) -> None:
+        """Start the thread that will do what a signal handler must not; from any thread."""
+        with self._lock:
+            if self._events is None:
+                events: Events = queue.SimpleQueue()
+                self._events = events
+                threading.Thread(
+                    target=self._wait, args=(events,), name="probekit:sigterm", daemon=True
+                ).start()
+
+    def do(self, job: Callable[[], object]) -> None:
+        """Have ``job`` done by that thread; from anywhere."""
+        if self._events is not None:
+            self._events.put(job)
+
+    def dismiss(self) -> None:
+        """End that thread, if there is nobody for whom it waits."""
+        with self._lock:
+            if not self._members and self._events is not None:
+                self._events.put(None)
+                self._events = None
+
+    def join(self, member: Traveller) -> Below | str:
+        """Take the signal over for ``member``; in the main thread, which alone may.
+
+        Returns:
+            What will get the signal after the drain, or what makes it unreachable.
+        """
         if not self._members:
             self._since = None
-            self._turns = queue.SimpleQueue()
-            # A thread cannot be started in a signal handler, so it waits from now on.
-            threading.Thread(
-                target=self._wait, args=(self._turns,), name="probekit:sigterm", daemon=True
-            ).start()
-        self._members.append(member)
-        if self._layer is None or not is_on_top(self._layer):
-            # A new one each time: whoever stands between may call the old one, which steps aside.
-            self._layer = layer = Layer(self, signal.getsignal(signal.SIGTERM))
-            signal.signal(signal.SIGTERM, layer)
-        if self._since is not None:
-            member.turn()
+        below = self.take()
+        if not isinstance(below, str):
+            self._members.append(member)
+            if self._since is not None:
+                member.turn()
+                self.do(member.begun)
+        return below
 
-    def leave(self, member: Member) -> None:
+    def take(self) -> Below | str:
+        """Stand on top of the chain, if somebody else does; see `join`."""
+        layer = self._layer
+        if layer is not None and is_on_top(layer):
+            return layer.below
+        below = find_below(self._came_by_another_way)
+        if not isinstance(below, str):
+            # A new one each time: whoever stands between may call the old one, which steps aside.
+            self._layer, old = Layer(self, below), layer
+            try:
+                below.take(self._layer)
+            except (OSError, RuntimeError, ValueError) as error:
+                self._layer = old
+                return f"the signal handler was refused: {error}"
+        return below
+
+    def includes(self, member: Traveller) -> bool:
+        """Whether the signal is taken over for ``member``."""
+        return member in self._members
+
+    def is_covered(self) -> bool:
+        """Whether somebody has put a handler above ours since, before any signal came."""
+        layer = self._layer
+        return layer is not None and self._since is None and not is_on_top(layer)
+
+    def leave(self, member: Traveller) -> None:
         """Do nothing more for ``member``; put back what was there before the last one came."""
         self._members.remove(member)
         if self._members:
             return
-        self._turns.put(None)
+        self.dismiss()
         layer, self._layer = self._layer, None
-        in_main = threading.current_thread() is threading.main_thread()
-        if layer is not None and in_main and is_on_top(layer):
-            signal.signal(signal.SIGTERM, layer.below)
+        if layer is not None and threading.current_thread() is threading.main_thread():
+            layer.below.put_back()
 
-    def came(self, layer: Layer, signum: int, frame: object) -> None:
+    def came(self, layer: Layer, signum: int, frame: FrameType | None) -> None:
         """Handle the signal that reached ``layer``."""
         now = time.monotonic()
         if layer is not self._layer:
-            layer.below(signum, frame)  # whoever stands above could not know that it is over
+            layer.below.hand_over(signum, frame)  # whoever stands above knows no better
         elif self._since is None or self._plan is None:
-            self._since = now
-            self._plan = max(member.plan for member in self._members)
-            for member in self._members:
-                member.turn()
-            self._turns.put(self._plan)
-        elif now - self._since > min(DUPLICATE, self._plan.drain_delay):
-            self._release(layer, signum, frame)
+            self._begin(now)
+        elif now - self._since > min(DUPLICATE, self._plan.longest):
+            self._layer = None
+            if self._events is not None:
+                self._events.put(Event.RELEASED)
+            layer.below.hand_over(signum, frame)
 
-    def _release(self, layer: Layer, signum: int, frame: object) -> None:
-        self._layer = None
-        if is_on_top(layer):
-            signal.signal(signal.SIGTERM, layer.below)
-            signal.raise_signal(signal.SIGTERM)
-        else:
-            layer.below(signum, frame)
+    def _came_by_another_way(self) -> None:
+        if self._since is None and self._members:
+            self._begin(time.monotonic())
 
-    def _wait(self, turns: queue.SimpleQueue[Plan | None]) -> None:
-        plan = turns.get()
-        if plan is None:
-            return
-        for member in tuple(self._members):
-            member.turned()
-        logger.warning(
-            "SIGTERM: draining; readiness answers 503 while everything is served as before, and "
-            "the server gets the signal in %g s (%s)",
-            plan.drain_delay,
-            plan.source,
-        )
-        time.sleep(plan.drain_delay)
-        if self._turns is turns and self._members and self._layer is not None:
-            logger.warning(
-                "SIGTERM: drained for %g s; handing the signal to the server", plan.drain_delay
-            )
-            self._since = -math.inf  # "time is up" and "second signal" are one path
-            # Not os.kill: the main thread itself may be in a wait that only a signal interrupts.
-            signal.pthread_kill(cast("int", threading.main_thread().ident), signal.SIGTERM)
+    def _begin(self, now: float) -> None:
+        self._since = now
+        self._plan = max((member.plan for member in self._members), key=lambda plan: plan.longest)
+        for member in self._members:
+            member.turn()
+        if self._events is not None:
+            self._events.put(Event.CAME)
+
+    # -- in the thread ------------------------------------------------------------------------
+
+    def _wait(self, events: Events) -> None:
+        while (event := events.get()) is not None:
+            if event is Event.CAME:
+                self._depart(events)
+            elif not isinstance(event, Event):
+                event()
+
+    def _depart(self, events: Events) -> None:
+        layer = self._layer
+        if events is not self._events or layer is None:
+            return  # it has ended already
+        departure = Departure(self._members, layer.below, events, hand_over=self._send_again)
+        try:
+            departure.run()
+        except Exception:
+            logger.exception("SIGTERM: probekit failed to drain; handing the signal over now")
+            self._send_again()
+
+    def _send_again(self) -> None:
+        self._since = -math.inf  # "time is up" and "second signal" are one path
+        # Not os.kill: the main thread itself may be in a wait that only a signal interrupts.
+        signal.pthread_kill(cast("int", threading.main_thread().ident), signal.SIGTERM)
 
 
 RELAY = Relay()
 """The one of this process: a signal is the process's, however many applications there are."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=RELAY.forget)

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from probekit._core.engine import Engine
-from probekit._core.model import Probe, Report, Status
+from probekit._core.model import DrainStep, Probe, Report, Status
 from probekit._core.observer import Observers
 from probekit._core.verdict import aggregate
 from probekit._lifecycle.drain import DrainSwitch
+from probekit._lifecycle.evidence import Evidence
+from probekit._lifecycle.hooks import Hooks
 from probekit._lifecycle.signals import Sigterm
+from probekit._lifecycle.steps import Steps
 from probekit._lifecycle.traffic import Traffic
 from probekit.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
 
     from probekit._core.clock import Clock
     from probekit._core.model import CheckResult, Drain
     from probekit._core.state import CheckState
     from probekit._lifecycle.plan import Plan
+
+    Farewell: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 __all__ = ["Service"]
 
@@ -36,23 +41,34 @@ class Service:
         observers: Who is told.
         engine: Runs the checks.
         traffic: What is in flight; the doors count.
+        evidence: What probers and traffic show of a drain.
+        steps: How far a drain has come.
         drain: The switch that takes the process out of service.
         sigterm: Turns that switch.
+        served: Whether a request or a lifespan has begun.
+        farewells: What tells each open WebSocket to go; the doors fill it if the plan says so.
     """
 
     def __init__(self, *, clock: Clock, plan: Plan) -> None:
         self.clock = clock
         self.observers: Observers = Observers()
         self.engine: Engine = Engine(clock=clock, observers=self.observers)
-        self.traffic: Traffic = Traffic()
+        self.traffic: Traffic = Traffic(clock.monotonic)
+        self.evidence: Evidence = Evidence(plan=plan, traffic=self.traffic)
+        self.steps: Steps = Steps(hooks=Hooks(self.engine))
         self.drain: DrainSwitch = DrainSwitch(clock=clock, changed=self._drain_changed)
         self.sigterm: Sigterm = Sigterm(
             switch=self.drain,
             plan=plan,
-            turned=lambda: self._drain_changed(self.drain.state),
+            traffic=self.traffic,
+            evidence=self.evidence,
+            steps=self.steps,
+            begun=lambda: self._drain_changed(self.drain.state),
+            farewell=self._farewell,
         )
+        self.farewells: dict[object, Farewell] = {}
         self._phase: Literal["idle", "starting", "started"] = "idle"
-        self._served = False
+        self.served: bool = False
         self._last_status: dict[Probe, Status] = {}
 
     # -- asking -------------------------------------------------------------------------------
@@ -85,8 +101,10 @@ class Service:
         """Return the answer from what is known already; nothing is run."""
         return self._assemble(probe, self.engine.states[probe], obstacle=self._obstacle(probe))
 
-    def answered(self, probe: Probe, code: int) -> None:
-        """Tell the observers that a probe request was answered."""
+    def answered(self, probe: Probe, code: int, prober: str | None = None) -> None:
+        """Note that ``prober``, an address, got its answer, and tell the observers."""
+        if code == 503 and probe is Probe.READINESS and self.drain.state is not None:
+            self.evidence.saw_503(prober)
         for on_answer in self.observers.on_answer:
             on_answer(probe, code)
 
@@ -154,13 +172,22 @@ class Service:
         self.engine.version += 1
         for on_drain in self.observers.on_drain:
             on_drain(drain)
+        if drain is None:
+            self.steps.start_over()
+            self.evidence.forget()
+        else:
+            self.steps.reach(DrainStep.BEGUN)
+
+    def _farewell(self) -> None:
+        for farewell in tuple(self.farewells.values()):
+            self.engine.spawn_threadsafe(farewell, name="probekit:farewell")
 
     # -- living -------------------------------------------------------------------------------
 
     def serving(self) -> None:
-        """Note that a probe came: where no lifespan is told, this is the start."""
-        if self._phase == "idle" and not self._served:
-            self._served = True
+        """Note that a request came: where no lifespan is told, the first is the start."""
+        if not self.served:
+            self.served = True
             self.engine.start()
             self.sigterm.arm()
 
@@ -176,7 +203,7 @@ class Service:
                 "`async with probes.lifespan()` out, and give each application a Probes of its own"
             )
         self._phase = "starting"
-        self._served = True
+        self.served = True
         self.engine.version += 1
 
     def started(self) -> None:
@@ -192,3 +219,8 @@ class Service:
         self.engine.version += 1
         self.sigterm.disarm()
         await self.engine.stop()
+
+    def closed(self) -> None:
+        """Note that the application has closed its resources."""
+        if self.steps.reached(DrainStep.HANDED_OVER):
+            self.steps.reach(DrainStep.CLOSED, "the application's lifespan has ended")

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import signal
+import sys
 import threading
 from typing import TYPE_CHECKING
 
+from probekit._lifecycle import errand
 from probekit._lifecycle.relay import RELAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from probekit._lifecycle.below import Below
     from probekit._lifecycle.drain import DrainSwitch
+    from probekit._lifecycle.evidence import Evidence
     from probekit._lifecycle.plan import Plan
+    from probekit._lifecycle.steps import Steps
+    from probekit._lifecycle.traffic import Traffic
 
 __all__ = ["Sigterm"]
 
 logger = logging.getLogger("probekit")
+
+REMEDY = "run `probekit drain --wait` before it comes, in Kubernetes as preStop hook"
+CHECKED_EVERY = 1.0
+"""Seconds between two looks whether somebody has put a handler of his own above ours."""
 
 
 class Sigterm:
@@ -26,21 +35,37 @@ class Sigterm:
 
     Args:
         switch: What to turn.
-        plan: How long to wait.
-        turned: Told, from a thread, that the signal turned the switch.
-
-    Attributes:
-        plan: How long to wait, and why so long.
-        turned: As given.
+        plan: How to leave.
+        traffic: What is in flight.
+        evidence: What probers and traffic show.
+        steps: How far it has come.
+        begun: Told, from a thread, that the signal turned the switch.
+        farewell: Called, from a thread, when the signal is handed over.
     """
 
-    def __init__(self, *, switch: DrainSwitch, plan: Plan, turned: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        *,
+        switch: DrainSwitch,
+        plan: Plan,
+        traffic: Traffic,
+        evidence: Evidence,
+        steps: Steps,
+        begun: Callable[[], None],
+        farewell: Callable[[], None],
+    ) -> None:
         self._switch = switch
         self.plan: Plan = plan
-        self.turned: Callable[[], None] = turned
-        self._armed = False
+        self.traffic: Traffic = traffic
+        self.evidence: Evidence = evidence
+        self.steps: Steps = steps
+        self.begun: Callable[[], None] = begun
+        self.farewell: Callable[[], None] = farewell
         self._came = False
-        self._status = "not armed: no lifespan has begun"
+        self._status = "not armed: the application has not started"
+        self._checked = 0.0
+        if plan.drain_delay > 0:
+            errand.prepare()
 
     @property
     def status(self) -> str:
@@ -48,28 +73,41 @@ class Sigterm:
         return "came: the process is leaving" if self._came else self._status
 
     def arm(self) -> None:
-        """Take the signal over, if this thread may and somebody handles it."""
-        if self._armed:
+        """Take the signal over, if anybody may."""
+        if RELAY.includes(self):
             return
-        obstacle = self._obstacle()
-        if obstacle is not None:
-            self._status = obstacle
-            level = logging.INFO if obstacle.startswith("off") else logging.WARNING
-            logger.log(level, "SIGTERM will not drain first: %s", obstacle)
+        if self.plan.drain_delay == 0:
+            self._status = f"off: drain_delay is 0 ({self.plan.source})"
+            logger.info("SIGTERM will not drain first: %s", self._status)
+        elif (obstacle := platform_obstacle()) is not None:
+            self._announce(obstacle)
+        elif threading.current_thread() is threading.main_thread():
+            RELAY.prepare()
+            self._announce(RELAY.join(self))
+        else:
+            RELAY.prepare()
+            self._status = "not armed: the main thread has not come round to it"
+            if not errand.ask_main_thread(self._join):
+                self._announce("the application does not run in the main thread")
+
+    def check(self, now: float) -> None:
+        """Look whether the signal would still come here first, and see to it; not too often.
+
+        Args:
+            now: Monotonic seconds.
+        """
+        if now - self._checked < CHECKED_EVERY:
             return
-        RELAY.join(self)
-        self._armed = True
-        self._status = "armed"
-        logger.info(
-            "on SIGTERM: drain for %g s (%s), then hand it to the server",
-            self.plan.drain_delay,
-            self.plan.source,
-        )
+        self._checked = now
+        if RELAY.includes(self) and RELAY.is_covered():
+            if threading.current_thread() is threading.main_thread():
+                self._announce(RELAY.take())
+            else:
+                errand.ask_main_thread(RELAY.take)
 
     def disarm(self) -> None:
         """Let the signal go its own way again."""
-        if self._armed:
-            self._armed = False
+        if RELAY.includes(self):
             self._status = "not armed: the lifespan has ended"
             RELAY.leave(self)
 
@@ -78,16 +116,36 @@ class Sigterm:
         self._came = True
         self._switch.finish(reason="SIGTERM")
 
-    def _obstacle(self) -> str | None:
-        if self.plan.drain_delay == 0:
-            return f"off: drain_delay is 0 ({self.plan.source})"
-        if threading.current_thread() is not threading.main_thread():
-            return "unsupported: the application does not run in the main thread"
-        below = signal.getsignal(signal.SIGTERM)
-        loop = asyncio._get_running_loop()  # the form that does not raise
-        owned = signal.SIGTERM in getattr(loop, "_signal_handlers", {})  # asyncio
-        if owned or (loop is not None and getattr(below, "__self__", None) is loop):  # uvloop
-            return "unsupported: the event loop owns SIGTERM; call probes.drain() before it comes"
-        if not callable(below):
-            return "unsupported: the server has no SIGTERM handler to hand the signal to"
-        return None
+    def _join(self) -> None:
+        below = RELAY.join(self)
+        RELAY.do(lambda: self._announce(below))  # a signal handler must not log
+
+    def _announce(self, below: Below | str) -> None:
+        """Log, once, what SIGTERM will do."""
+        if isinstance(below, str):
+            self._status = f"unsupported: {below}; {REMEDY}"
+            logger.warning("SIGTERM will not drain first: %s", self._status)
+            RELAY.dismiss()
+            return
+        self._status = "armed"
+        plan, server = self.plan, below.server
+        logger.info("on SIGTERM: %s, then hand it to %s", plan, server)
+        if server.counts_the_drain and server.limit is not None and server.limit <= plan.longest:
+            logger.warning(
+                "SIGTERM: %s kills its workers %g s after its own SIGTERM, amid a drain of up to "
+                "%g s: raise %s above that and the longest request, or lower %s",
+                server.name,
+                server.limit,
+                plan.longest,
+                server.option,
+                "drain_max" if plan.drain_until == "quiet" else "drain_delay",
+            )
+
+
+def platform_obstacle() -> str | None:
+    """Say why nobody could take SIGTERM over in this process, or None."""
+    if not hasattr(signal, "pthread_kill"):
+        return "Windows sends no SIGTERM that could be held back"
+    if "uwsgi" in sys.modules:  # only inside the server there is such a module
+        return "uWSGI handles SIGTERM outside Python"
+    return None

@@ -1,24 +1,70 @@
-"""What is in flight."""
+"""What is in flight, since when, and when the last of it came."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
 __all__ = ["Traffic"]
+
+SHOWN = 5
+"""How many of those in flight a log line names."""
+
+Entry: TypeAlias = "tuple[Mapping[str, Any], float]"
 
 
 class Traffic:
-    """Counts what the application is busy with; the doors count up and down.
+    """Notes what the application is busy with; the doors enter it and take it out again.
+
+    They do so without a call of a method, since an ordinary request pays for it: an entry is what
+    describes the request (``method`` and ``path``) and when it came (monotonic seconds), by
+    anything that is this request's alone.
+
+    Args:
+        clock: Returns monotonic seconds.
 
     Attributes:
+        clock: As given.
         requests: HTTP requests whose response is not complete; probes are not among them.
         websockets: Open WebSockets.
+        latest: When the last ordinary request or WebSocket came, or None (monotonic seconds).
     """
 
-    __slots__ = ("requests", "websockets")
+    __slots__ = ("clock", "latest", "requests", "websockets")
 
-    def __init__(self) -> None:
-        self.requests: int = 0
-        self.websockets: int = 0
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock: Callable[[], float] = clock
+        self.requests: dict[object, Entry] = {}
+        self.websockets: dict[object, Entry] = {}
+        self.latest: float | None = None
 
     def in_flight(self) -> dict[str, int]:
         """Return the counts by kind."""
-        return {"requests": self.requests, "websockets": self.websockets}
+        return {"requests": len(self.requests), "websockets": len(self.websockets)}
+
+    def idle(self) -> bool:
+        """Whether nothing is in flight."""
+        return not self.requests and not self.websockets
+
+    def since_latest(self) -> float | None:
+        """Return how many seconds ago the last ordinary request came, or None if none ever did."""
+        latest = self.latest
+        return None if latest is None else max(0.0, self.clock() - latest)
+
+    def oldest(self) -> str:
+        """Name those in flight, the oldest first, each with its age."""
+        now = self.clock()
+        # Copies, since they change in another thread.
+        entries = [*self.requests.copy().values(), *self.websockets.copy().values()]
+        entries.sort(key=lambda entry: entry[1])
+        names = [f"{describe(scope)} for {now - since:.1f} s" for scope, since in entries[:SHOWN]]
+        if len(entries) > SHOWN:
+            names.append(f"and {len(entries) - SHOWN} more")
+        return ", ".join(names)
+
+
+def describe(scope: Mapping[str, Any]) -> str:
+    """Return the method and the path of a request; its query may hold what no log should."""
+    return f"{scope.get('method', 'WebSocket')} {scope.get('path', '?')!s}"

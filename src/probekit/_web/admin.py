@@ -70,9 +70,12 @@ class DrainEndpoint(Endpoint):
 
     def _state(self, status: int) -> Response:
         service = self._service
+        latest = service.traffic.since_latest()
         state = {
             "draining": drain_body(service.drain.state),
             "in_flight": service.traffic.in_flight(),
+            "last_request": None if latest is None else round(latest, 1),
+            "seen_503": service.evidence.seen_503,
             "sigterm": service.sigterm.status,
             "drain_delay": service.sigterm.plan.drain_delay,
         }

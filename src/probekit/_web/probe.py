@@ -54,9 +54,12 @@ class ProbeEndpoint(Endpoint):
         """Answer any prober; OPTIONS is what HAProxy sends if nobody tells it otherwise."""
         if request.method not in {"GET", "HEAD", "OPTIONS"}:
             return method_not_allowed(request.method, "GET", "HEAD", "OPTIONS")
-        self._service.serving()
+        service = self._service
+        service.serving()
+        if self._probe is Probe.READINESS:
+            service.sigterm.check(service.clock.monotonic())
         response = await self._report(request)
-        self._service.answered(self._probe, response.status)
+        service.answered(self._probe, response.status, request.client)
         return response
 
     def fault(self) -> Response:

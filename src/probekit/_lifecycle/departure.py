@@ -1,0 +1,194 @@
+"""What happens between SIGTERM and the end, in order; told and timed from a thread."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import time
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from probekit._core.model import DrainStep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from probekit._lifecycle.below import Below
+    from probekit._lifecycle.evidence import Evidence
+    from probekit._lifecycle.plan import Plan
+    from probekit._lifecycle.steps import Steps
+    from probekit._lifecycle.traffic import Traffic
+
+__all__ = ["Departure", "Event", "Events", "Traveller"]
+
+logger = logging.getLogger("probekit")
+
+
+class Event(Enum):
+    """What a signal handler tells the thread."""
+
+    CAME = "the signal came"
+    RELEASED = "it has been handed over"
+
+
+Events: TypeAlias = "queue.SimpleQueue[Event | Callable[[], object] | None]"
+"""What the thread hears: an event, something to do, or None: stop."""
+
+LOOKED_EVERY = 0.05
+"""Seconds between two looks at the traffic."""
+BEFORE_THE_LIMIT = 0.5
+"""Seconds before the server cuts what is in flight, when there is still time to name it."""
+LONG = 5.0
+"""Seconds after the hand-over that are worth a line in the log where no limit is known."""
+
+
+class Traveller(Protocol):
+    """An application that leaves when the signal comes."""
+
+    plan: Plan
+    traffic: Traffic
+    evidence: Evidence
+    steps: Steps
+
+    def turn(self) -> None:
+        """Turn unready; called in a signal handler."""
+        ...
+
+    def begun(self) -> None:
+        """Tell everybody; called from the thread, soon after."""
+        ...
+
+    def farewell(self) -> None:
+        """Tell those to go who would stay for ever; called from the thread at hand-over."""
+        ...
+
+
+class Departure:
+    """One departure of all the applications of the process.
+
+    Args:
+        members: Who leaves; one may come in late.
+        below: What gets the signal.
+        events: What happens meanwhile.
+        hand_over: Sends the signal again.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Traveller],
+        below: Below,
+        events: Events,
+        *,
+        hand_over: Callable[[], None],
+    ) -> None:
+        self._members = members
+        self._below = below
+        self._events = events
+        self._hand_over = hand_over
+        self._began = time.monotonic()
+        self._released = False
+        self._stopped = False
+
+    def run(self) -> None:
+        """Go through all the steps; return when nothing is in flight or the application ends."""
+        for member in tuple(self._members):
+            member.begun()
+        logger.warning(
+            "SIGTERM: draining; readiness answers 503, and everything is served as before until %s "
+            "gets the signal; the plan: %s",
+            self._below.server.name,
+            "; ".join(sorted({str(member.plan) for member in self._members})),
+        )
+        self._wait_for(self._drained)
+        if not self._below.server.waits:
+            self._linger()
+        if self._stopped:
+            return
+        self._go()
+        self._watch()
+
+    def _drained(self) -> bool:
+        elapsed = time.monotonic() - self._began
+        for member in tuple(self._members):
+            evidence, steps = member.evidence, member.steps
+            if not steps.reached(DrainStep.TOLD) and evidence.told(elapsed):
+                steps.reach(DrainStep.TOLD, f"{evidence}, {elapsed:.1f} s after SIGTERM")
+            if steps.reached(DrainStep.TOLD) and evidence.quiet(elapsed):
+                steps.reach(DrainStep.QUIET, f"{evidence}, {elapsed:.1f} s after SIGTERM")
+        return all(member.evidence.enough(elapsed) for member in tuple(self._members))
+
+    def _linger(self) -> None:
+        if self._released or self._stopped or self._idle():
+            return
+        limit = max(member.plan.linger for member in self._members)
+        logger.warning(
+            "SIGTERM: %s waits for nothing, so what is in flight is done first, within %g s: %s",
+            self._below.server.name,
+            limit,
+            self._in_flight(),
+        )
+        until = time.monotonic() + limit
+        self._wait_for(lambda: self._idle() or time.monotonic() >= until)
+
+    def _go(self) -> None:
+        elapsed = time.monotonic() - self._began
+        logger.warning(
+            "SIGTERM: %s to %s after %.1f s: %s; in flight: %s",
+            "a second signal goes straight" if self._released else "handing the signal",
+            self._below.server.name,
+            elapsed,
+            "; ".join(sorted({str(member.evidence) for member in self._members})),
+            self._in_flight() or "nothing",
+        )
+        for member in tuple(self._members):
+            member.steps.reach(DrainStep.HANDED_OVER, f"to {self._below.server}")
+            member.farewell()
+        if not self._released:
+            self._hand_over()
+
+    def _watch(self) -> None:
+        handed_over = time.monotonic()
+        limit = self._below.server.time_left
+        named_at = handed_over + (LONG if limit is None else max(0.0, limit - BEFORE_THE_LIMIT))
+        self._wait_for(lambda: self._idle() or time.monotonic() >= named_at, whatever=True)
+        if not self._idle() and not self._stopped:
+            logger.warning(
+                "SIGTERM: still in flight %.1f s after the hand-over%s: %s",
+                time.monotonic() - handed_over,
+                "" if limit is None else f", and {self._below.server} cuts it",
+                self._in_flight(),
+            )
+            self._wait_for(self._idle, whatever=True)
+        if self._idle():
+            for member in tuple(self._members):
+                after = time.monotonic() - handed_over
+                member.steps.reach(DrainStep.DONE, f"{after:.1f} s after the hand-over")
+        else:
+            logger.warning(
+                "SIGTERM: the application ends with this in flight: %s", self._in_flight()
+            )
+
+    def _idle(self) -> bool:
+        return all(member.traffic.idle() for member in tuple(self._members))
+
+    def _in_flight(self) -> str:
+        return ", ".join(filter(None, (member.traffic.oldest() for member in self._members)))
+
+    def _wait_for(self, condition: Callable[[], bool], *, whatever: bool = False) -> None:
+        """Return when the condition holds or the application ends.
+
+        Args:
+            condition: Is asked every so often.
+            whatever: Go on although the signal has been handed over.
+        """
+        while not condition() and not self._stopped and (whatever or not self._released):
+            try:
+                event = self._events.get(timeout=LOOKED_EVERY)
+            except queue.Empty:
+                continue
+            if event is None:
+                self._stopped = True
+            elif event is Event.RELEASED:
+                self._released = True
+            elif not isinstance(event, Event):
+                event()

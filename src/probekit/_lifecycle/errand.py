@@ -1,0 +1,51 @@
+"""Have something done in the main thread, which alone may set signal handlers.
+
+A thread that serves requests cannot arm SIGTERM itself. It sends the main thread a signal that
+nobody uses, whose handler does it.
+"""
+
+from __future__ import annotations
+
+import queue
+import signal
+import threading
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["ask_main_thread", "prepare"]
+
+_errands: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+
+
+def prepare() -> None:
+    """Make `ask_main_thread` work, if this is the main thread and nobody uses SIGURG."""
+    if (
+        threading.current_thread() is threading.main_thread()
+        and hasattr(signal, "SIGURG")
+        and signal.getsignal(signal.SIGURG) is signal.SIG_DFL
+    ):
+        try:
+            signal.signal(signal.SIGURG, _run)
+        except ValueError:
+            return  # the main thread of an interpreter that is not the main one
+        signal.siginterrupt(signal.SIGURG, False)
+
+
+def ask_main_thread(errand: Callable[[], object]) -> bool:
+    """Have ``errand`` done in the main thread soon, inside a signal handler; from another thread.
+
+    Returns:
+        False if there is no way.
+    """
+    if not hasattr(signal, "SIGURG") or signal.getsignal(signal.SIGURG) is not _run:
+        return False
+    _errands.put(errand)
+    signal.pthread_kill(cast("int", threading.main_thread().ident), signal.SIGURG)
+    return True
+
+
+def _run(_signum: int, _frame: object) -> None:
+    while not _errands.empty():
+        _errands.get()()

@@ -1,0 +1,84 @@
+"""Which server would get SIGTERM, and how long it will wait for what is in flight."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any, NamedTuple
+
+__all__ = ["Server", "gunicorn_worker", "owner", "server_of"]
+
+SERVERS = {"granian": "granian", "hypercorn": "hypercorn", "twisted": "daphne (Twisted)"}
+"""What people call the servers, by package."""
+
+
+class Server(NamedTuple):
+    """Who gets the signal next.
+
+    Attributes:
+        name: What people call it.
+        option: Its option that limits how long it waits for what is in flight, if it has one.
+        limit: The value of that, in seconds; None: without a limit, or not known.
+        counts_the_drain: Whether that time begins with the drain, since a supervisor counts it from
+            its own SIGTERM, and not with the hand-over.
+        waits: Whether it finishes what is in flight; if not, that must be done before.
+    """
+
+    name: str
+    option: str | None = None
+    limit: float | None = None
+    counts_the_drain: bool = False
+    waits: bool = True
+
+    @property
+    def time_left(self) -> float | None:
+        """Seconds from the hand-over until the server cuts what is in flight, if it ever does."""
+        return None if self.counts_the_drain else self.limit
+
+    def __str__(self) -> str:
+        """Name it and its limit."""
+        if self.option is None:
+            return self.name
+        limit = "not set, so it waits for ever" if self.limit is None else f"{self.limit:g} s"
+        return f"{self.name} ({self.option}: {limit})"
+
+
+def server_of(handler: object) -> Server:
+    """Return the server that a handler for SIGTERM belongs to."""
+    module: str = getattr(owner(handler), "__module__", None) or ""
+    package = module.partition(".")[0]
+    if (worker := gunicorn_worker(handler)) is not None:
+        limit = number(getattr(getattr(worker, "cfg", None), "graceful_timeout", None))
+        return Server("gunicorn", "graceful_timeout", limit, counts_the_drain=True)
+    if package == "uvicorn":
+        config = getattr(getattr(handler, "__self__", None), "config", None)
+        limit = number(getattr(config, "timeout_graceful_shutdown", None))
+        return Server("uvicorn", "timeout_graceful_shutdown", limit)
+    name = getattr(handler, "__qualname__", None) or type(handler).__qualname__
+    # daphne stops its reactor on the spot.
+    return Server(
+        SERVERS.get(package) or f"the handler {module}.{name}", waits=package != "twisted"
+    )
+
+
+def gunicorn_worker(handler: object) -> object | None:
+    """Return gunicorn's worker, whichever server runs inside it.
+
+    Inside uvicorn's worker SIGTERM is uvicorn's, but another signal is still the worker's own.
+    """
+    usr1 = signal.getsignal(signal.SIGUSR1) if hasattr(signal, "SIGUSR1") else None
+    for candidate in (handler, usr1):
+        worker = getattr(candidate, "__self__", None)
+        if any(base.__module__ == "gunicorn.workers.base" for base in type(worker).__mro__):
+            return worker
+    return None
+
+
+def owner(handler: object) -> object:
+    """Return what a handler belongs to: the class of its object, or itself."""
+    bound: object = getattr(handler, "__self__", None)
+    return handler if bound is None else bound.__class__
+
+
+def number(value: Any) -> float | None:
+    """Return ``value`` if it is a number."""
+    return float(value) if isinstance(value, int | float) else None

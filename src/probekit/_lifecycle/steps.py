@@ -1,0 +1,89 @@
+"""The steps of leaving, in order: each reached once, awaited or hooked by whoever cares."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from probekit._core.loops import current_loop
+from probekit._core.model import DrainStep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from probekit._lifecycle.hooks import Hook, Hooks
+
+__all__ = ["Steps"]
+
+logger = logging.getLogger("probekit")
+
+ORDER = tuple(DrainStep)
+
+
+class Steps:
+    """How far this drain has come.
+
+    Readable and usable from any thread, but from no signal handler.
+
+    Args:
+        hooks: What runs the application's hooks.
+    """
+
+    def __init__(self, *, hooks: Hooks) -> None:
+        self._hooks = hooks
+        self._lock = threading.RLock()
+        self._reached = 0  # how many of them
+        self._waiting: list[tuple[DrainStep, Callable[[], object]]] = []
+        self._declared: list[Hook] = []
+
+    def add(self, hook: Hook) -> None:
+        """Run ``hook`` when its step is reached; at once if it has been."""
+        with self._lock:
+            self._declared.append(hook)
+            late = self.reached(hook.step)
+        if late:
+            self._hooks.run(hook)
+
+    def reached(self, step: DrainStep) -> bool:
+        """Whether the drain has come to ``step``."""
+        return ORDER.index(step) < self._reached
+
+    def reach(self, step: DrainStep, said: str = "") -> None:
+        """Come to ``step``, once; the steps before it that nobody has seen count with it.
+
+        Args:
+            step: Where the drain has come to.
+            said: What the log says of it.
+        """
+        with self._lock:
+            new = ORDER[self._reached : ORDER.index(step) + 1]
+            self._reached += len(new)
+            hooks = [hook for hook in self._declared if hook.step in new]
+            wake = [wake for awaited, wake in self._waiting if awaited in new]
+        if new and said:
+            logger.info("drain: %s: %s", step.value, said)
+        for hook in hooks:
+            self._hooks.run(hook)
+        for each in wake:
+            each()
+
+    def start_over(self) -> None:
+        """Forget them all: the drain was ended, and the next one begins at the beginning."""
+        with self._lock:
+            self._reached = 0
+
+    async def wait(self, step: DrainStep) -> None:
+        """Return when the drain has come to ``step``."""
+        loop = current_loop()
+        waiter = loop.waiter()
+        entry = step, lambda: loop.call_threadsafe(waiter.set)
+        with self._lock:
+            if self.reached(step):
+                return
+            self._waiting.append(entry)
+        try:
+            await waiter.wait()
+        finally:
+            with self._lock:
+                self._waiting.remove(entry)
