@@ -73,11 +73,15 @@ class Connection:
     """A keep-alive connection on asyncio: a raw socket, so that the client costs little.
 
     It understands responses with a ``Content-Length``, which is all that probes send.
+
+    Attributes:
+        closing: Whether the last response said that the connection ends with it.
     """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self.closing = False
 
     @classmethod
     async def open(cls, port: int) -> Connection:
@@ -91,6 +95,7 @@ class Connection:
     async def receive(self) -> tuple[int, bytes]:
         """Return the status and the body of the next response."""
         head = await self._reader.readuntil(b"\r\n\r\n")
+        self.closing = b"\r\nconnection: close\r\n" in head.lower()
         start = head.lower().index(b"content-length:") + len(b"content-length:")
         length = int(head[start : head.index(b"\r\n", start)])
         return int(head[9:12]), await self._reader.readexactly(length)

@@ -1,4 +1,4 @@
-"""Real ASGI servers as subprocesses on loopback, each ended by its process id.
+"""Real servers as subprocesses on loopback, each ended by its process id.
 
 They know neither pytest nor probekit. Every wait is bounded.
 """
@@ -6,6 +6,7 @@ They know neither pytest nor probekit. Every wait is bounded.
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-__all__ = ["APPS", "SERVERS", "Server", "serve"]
+__all__ = ["APPS", "SERVERS", "Server", "lasting_port", "serve", "session"]
 
 APPS = Path(__file__).parent / "apps"
 
@@ -38,28 +39,61 @@ def hypercorn(app: Path, port: int, *options: str) -> list[str]:
     return ["hypercorn", f"{app}:app", "--bind", f"127.0.0.1:{port}", *options]
 
 
+def gunicorn(app: Path, port: int, *options: str) -> list[str]:
+    """Return the command line of gunicorn."""
+    return ["gunicorn", f"{app.stem}:app", "--bind", f"127.0.0.1:{port}", *options]
+
+
+def granian(app: Path, port: int, *options: str) -> list[str]:
+    """Return the command line of granian."""
+    where = ["--interface", "asgi", "--host", "127.0.0.1", "--port", str(port)]
+    return ["granian", f"{app.stem}:app", *where, *options]
+
+
+def daphne(app: Path, port: int, *options: str) -> list[str]:
+    """Return the command line of daphne, which has no lifespan."""
+    where = ["--bind", "127.0.0.1", "--port", str(port)]
+    return ["daphne", f"{app.stem}:app", *where, "--verbosity", "0", *options]
+
+
+UVICORN_WORKER = ("-k", "uvicorn_worker.UvicornWorker")
+
 SERVERS: Mapping[str, Callable[..., list[str]]] = {
     "uvicorn-asyncio": lambda app, port, *more: uvicorn(app, port, "--loop", "asyncio", *more),
     "uvicorn-uvloop": lambda app, port, *more: uvicorn(app, port, "--loop", "uvloop", *more),
+    "gunicorn-uvicorn": lambda app, port, *more: gunicorn(app, port, *UVICORN_WORKER, *more),
+    "gunicorn-asgi": lambda app, port, *more: gunicorn(app, port, "-k", "asgi", *more),
     "hypercorn-asyncio": lambda app, port, *more: hypercorn(app, port, "-k", "asyncio", *more),
+    "hypercorn-uvloop": lambda app, port, *more: hypercorn(app, port, "-k", "uvloop", *more),
     "hypercorn-trio": lambda app, port, *more: hypercorn(app, port, "-k", "trio", *more),
+    "granian-asyncio": lambda app, port, *more: granian(app, port, "--loop", "asyncio", *more),
+    "granian-uvloop": lambda app, port, *more: granian(app, port, "--loop", "uvloop", *more),
+    "daphne": daphne,
 }
-"""The command lines by the name of the server and its event loop."""
+"""The command lines, after ``python -m``, by the name of the server and its event loop."""
 
 
 class Server:
-    """A subprocess that serves one application; a context manager that starts and ends it.
+    """A subprocess that listens; a context manager that starts and ends it.
 
     Args:
-        module: The module to run and its arguments, as after ``python -m``.
+        command: What to run.
         port: Where that listens, on 127.0.0.1.
+        measured: Whether coverage, if it runs, follows into the process. There it puts a handler
+            for SIGTERM in place, which no process has in real life.
         environ: Variables beside those of this process.
     """
 
-    def __init__(self, module: list[str], *, port: int, **environ: str) -> None:
+    def __init__(
+        self, command: list[str], *, port: int, measured: bool = True, **environ: str
+    ) -> None:
         self.port = port
-        self._command = [sys.executable, "-m", *module]
-        self._environ = os.environ | environ
+        self._command = command
+        self._environ = {
+            name: value
+            for name, value in (os.environ | environ).items()
+            if measured or not name.startswith("COVERAGE_")
+        }
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -74,7 +108,7 @@ class Server:
             start_new_session=True,  # a group of its own, so that its children end with it
         )
         try:
-            wait_until(self._listens, f"{self._command[2]} listens")
+            wait_until(self._listens, f"{' '.join(self._command)} listens")
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -115,9 +149,12 @@ class Server:
         descriptor = self._log.fileno()
         return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode(errors="replace")
 
-    def signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
-        self.process.send_signal(number)
+    def signal(self, number: signal.Signals, *, group: bool = False) -> None:
+        """Send a signal to it, or to it and all its children at once."""
+        if group:
+            os.killpg(self.pid, number)
+        else:
+            self.process.send_signal(number)
 
     def wait(self, patience: float = PATIENCE) -> int:
         """Return its exit status once it has ended.
@@ -158,15 +195,53 @@ class Server:
         return True
 
 
-def serve(app: str | Path, on: str = "uvicorn-asyncio", *options: str, **environ: str) -> Server:
+def session(leader: int) -> list[int]:
+    """Return the processes of a session, those that have ended left out; on Linux only."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            text = stat.read_text(errors="replace")
+        except OSError:  # it ended in this moment
+            continue
+        state, _parent, _group, of = text.rpartition(")")[2].split()[:4]
+        if int(of) == leader and state not in "ZX":
+            found.append(int(stat.parent.name))
+    return found
+
+
+def lasting_port() -> int:
+    """Return a TCP port that can be had again later: no outgoing connection is given such a one."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        return port
+
+
+def serve(
+    app: str | Path,
+    on: str = "uvicorn-asyncio",
+    *options: str,
+    port: int | None = None,
+    measured: bool = True,
+    **environ: str,
+) -> Server:
     """Return a server, not yet started, for the variable ``app`` of a module.
 
     Args:
         app: The module's name in `APPS`, or the path of its file.
         on: A key of `SERVERS`.
         *options: Further arguments of the server.
+        port: Where it listens; by default where nobody does.
+        measured: See `Server`.
         **environ: Variables for the application.
     """
     path = app if isinstance(app, Path) else APPS / f"{app}.py"
-    port = free_port()
-    return Server(SERVERS[on](path, port, *options), port=port, **environ)
+    port = port or free_port()
+    # Not every server can be told where the module is.
+    paths = [str(path.parent), os.environ.get("PYTHONPATH")]
+    environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    command = [sys.executable, "-m", *SERVERS[on](path, port, *options)]
+    return Server(command, port=port, measured=measured, **environ)
