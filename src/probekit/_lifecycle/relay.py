@@ -102,12 +102,14 @@ class Relay:
         """
         if not self._members:
             self._since = None
+        late = self._since is not None
+        self._members.append(member)  # before the handler stands, or the signal would find nobody
         below = self.take()
-        if not isinstance(below, str):
-            self._members.append(member)
-            if self._since is not None:
-                member.turn()
-                self.do(member.begun)
+        if isinstance(below, str):
+            self._members.remove(member)
+        elif late:
+            member.turn()
+            self.do(member.begun)
         return below
 
     def take(self) -> Below | str:
@@ -141,7 +143,8 @@ class Relay:
         if self._members:
             return
         self.dismiss()
-        layer, self._layer = self._layer, None
+        with self._lock:  # so that nothing is sent again afterwards, when it would reach the server
+            layer, self._layer = self._layer, None
         if layer is not None and threading.current_thread() is threading.main_thread():
             layer.below.put_back()
 
@@ -183,17 +186,21 @@ class Relay:
         layer = self._layer
         if events is not self._events or layer is None:
             return  # it has ended already
-        departure = Departure(self._members, layer.below, events, hand_over=self._send_again)
+
+        def send_again() -> None:
+            with self._lock:
+                if self._layer is None:
+                    return  # it has ended meanwhile, or a second signal came
+                self._since = -math.inf  # "time is up" and "second signal" are one path
+                # Not os.kill: the main thread may be in a wait that only a signal interrupts.
+                signal.pthread_kill(cast("int", threading.main_thread().ident), signal.SIGTERM)
+
+        departure = Departure(self._members, layer.below, events, hand_over=send_again)
         try:
             departure.run()
         except Exception:
             logger.exception("SIGTERM: probekit failed to drain; handing the signal over now")
-            self._send_again()
-
-    def _send_again(self) -> None:
-        self._since = -math.inf  # "time is up" and "second signal" are one path
-        # Not os.kill: the main thread itself may be in a wait that only a signal interrupts.
-        signal.pthread_kill(cast("int", threading.main_thread().ident), signal.SIGTERM)
+            send_again()
 
 
 RELAY = Relay()
