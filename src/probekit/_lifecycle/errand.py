@@ -9,6 +9,7 @@ from __future__ import annotations
 import queue
 import signal
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
@@ -26,11 +27,9 @@ def prepare() -> None:
         and hasattr(signal, "SIGURG")
         and signal.getsignal(signal.SIGURG) is signal.SIG_DFL
     ):
-        try:
+        # Not in the main thread of an interpreter that is not the main one.
+        with suppress(ValueError):
             signal.signal(signal.SIGURG, _run)
-        except ValueError:
-            return  # the main thread of an interpreter that is not the main one
-        signal.siginterrupt(signal.SIGURG, False)
 
 
 def ask_main_thread(errand: Callable[[], object]) -> bool:
