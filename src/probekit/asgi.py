@@ -132,8 +132,8 @@ def probe_app(probes: Probes, **options: Unpack[EndpointOptions]) -> ProbeApp:
     """Return an ASGI application that answers the probes and nothing else.
 
     Serve it by itself, or mount it: ``app.mount("/internal", probe_app(probes))`` answers
-    ``/internal/readyz``. A mounted application gets no lifespan, so its background checks start
-    with the first probe, and SIGTERM does not drain; `ProbeMiddleware` does more.
+    ``/internal/readyz``. A mounted application gets no lifespan, so its background checks and the
+    watch for SIGTERM begin with the first probe, and it counts no requests; `ProbeMiddleware` does.
 
     Args:
         probes: What to answer.

@@ -99,6 +99,8 @@ class Server:
 
     def __enter__(self) -> Self:
         """Start it and return when it takes connections."""
+        # A shell's background jobs have SIGINT ignored, and their children inherit that.
+        before = signal.signal(signal.SIGINT, signal.SIG_DFL)
         self._process = subprocess.Popen(
             self._command,
             env=self._environ,
@@ -107,6 +109,7 @@ class Server:
             stderr=self._log,
             start_new_session=True,  # a group of its own, so that its children end with it
         )
+        signal.signal(signal.SIGINT, before)
         try:
             wait_until(self._listens, f"{' '.join(self._command)} listens")
         except BaseException:

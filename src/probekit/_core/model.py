@@ -111,7 +111,8 @@ class DrainStep(StrEnum):
     QUIET = "quiet"
     """No new request has come for a while."""
     HANDED_OVER = "handed over"
-    """The server has the signal, and takes no more connections."""
+    """The server has the signal and takes no more connections; one that would cut what is in flight
+    gets it as soon as that is done."""
     DONE = "done"
     """Nothing is in flight any more."""
     CLOSED = "closed"

@@ -27,7 +27,7 @@ __all__ = ["Below", "find_below", "is_on_top"]
 
 SIGTERM = signal.SIGTERM
 
-DEFAULT = Server("the default action, which ends the process", waits=False)
+DEFAULT = Server("the default action (the process ends)", waits=False)
 
 INTERRUPTIBLE = {"waitress", "werkzeug"}
 """Servers that have no handler for SIGTERM and end in order when they are interrupted."""
@@ -250,7 +250,7 @@ def interrupt_trio() -> None:
     """Interrupt trio's main task: from a frame that is protected it goes there and not here."""
     trio: Any = sys.modules["trio"]
 
-    @trio.lowlevel.enable_ki_protection  # type: ignore[untyped-decorator]
+    @trio.lowlevel.enable_ki_protection  # type: ignore[untyped-decorator] # trio is no dependency
     def interrupt() -> None:
         signal.raise_signal(signal.SIGINT)
 

@@ -38,7 +38,7 @@ LOOKED_EVERY = 0.05
 """Seconds between two looks at the traffic."""
 BEFORE_THE_LIMIT = 0.5
 """Seconds before the server cuts what is in flight, when there is still time to name it."""
-LONG = 5.0
+LONG = 2.0
 """Seconds after the hand-over that are worth a line in the log where no limit is known."""
 
 
@@ -100,11 +100,13 @@ class Departure:
             "; ".join(sorted({str(member.plan) for member in self._members})),
         )
         self._wait_for(self._drained)
-        if not self._below.server.waits:
-            self._linger()
         if self._stopped:
             return
-        self._go()
+        self._say_farewell()
+        if not self._below.server.waits:
+            self._linger()
+        if not self._released and not self._stopped:
+            self._hand_over()
         self._watch()
 
     def _drained(self) -> bool:
@@ -130,7 +132,7 @@ class Departure:
         until = time.monotonic() + limit
         self._wait_for(lambda: self._idle() or time.monotonic() >= until)
 
-    def _go(self) -> None:
+    def _say_farewell(self) -> None:
         elapsed = time.monotonic() - self._began
         logger.warning(
             "SIGTERM: %s to %s after %.1f s: %s; in flight: %s",
@@ -143,8 +145,6 @@ class Departure:
         for member in tuple(self._members):
             member.steps.reach(DrainStep.HANDED_OVER, f"to {self._below.server}")
             member.farewell()
-        if not self._released:
-            self._hand_over()
 
     def _watch(self) -> None:
         handed_over = time.monotonic()

@@ -62,8 +62,8 @@ class Evidence:
 
     def __str__(self) -> str:
         """Say what was seen, for the log."""
-        seen = {0: "no prober has seen a 503", 1: "a prober has seen one 503"}
-        told = seen.get(self.seen_503, f"a prober has seen {self.seen_503} times 503")
+        times = {0: "", 1: " once", 2: " twice"}.get(self.seen_503, f" {self.seen_503} times")
+        told = f"{'a' if times else 'no'} prober has seen 503{times}"
         since = self._traffic.since_latest()
         last = (
             "no request ever came" if since is None else f"the last request came {since:.1f} s ago"

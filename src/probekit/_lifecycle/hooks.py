@@ -57,6 +57,11 @@ def make_hook(function: Any, *, step: object, timeout: object) -> Hook:
     if not isinstance(step, DrainStep):
         known = ", ".join(f"DrainStep.{each.name}" for each in DrainStep)
         raise ConfigurationError(f"{what}: step must be one of {known}, got {step!r}")
+    if is_async and step is DrainStep.CLOSED:
+        raise ConfigurationError(
+            f"{what}: an async hook cannot run at DrainStep.CLOSED, when the event loop ends; make "
+            f"it a plain def, or clean up in the application's lifespan"
+        )
     if not is_seconds(timeout):
         raise ConfigurationError(f"{what}: timeout must be > 0 seconds, got {timeout!r}")
     return Hook(function, step, float(timeout), is_async)

@@ -217,6 +217,8 @@ class Service:
         """Note that the application has ended, or failed to start: stop all that runs."""
         self._phase = "idle"
         self.engine.version += 1
+        if self.steps.reached(DrainStep.HANDED_OVER) and self.traffic.idle():
+            self.steps.reach(DrainStep.DONE, "the application is told to end")
         self.sigterm.disarm()
         await self.engine.stop()
 
