@@ -262,9 +262,12 @@ class WebSocket:
         """Say that the server goes away; the client comes back to another."""
         if self._open and not self._closed_here:
             self._closed_here = True
-            # The client may be gone, which each server tells by an exception of its own.
-            with suppress(Exception):
-                await self._send({"type": "websocket.close", "code": 1001, "reason": GOING_AWAY})
+            for code in (1001, 1000):  # daphne refuses to send the one that is meant for this
+                # The client may be gone, which each server tells by an exception of its own.
+                with suppress(Exception):
+                    close = {"type": "websocket.close", "code": code, "reason": GOING_AWAY}
+                    await self._send(close)
+                    return
 
 
 class Lifespan:
