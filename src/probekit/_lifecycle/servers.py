@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import signal
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from probekit._lifecycle.plan import Plan
 
 __all__ = ["Server", "gunicorn_worker", "owner", "server_of"]
 
@@ -33,6 +36,15 @@ class Server(NamedTuple):
     def time_left(self) -> float | None:
         """Seconds from the hand-over until the server cuts what is in flight, if it ever does."""
         return None if self.counts_the_drain else self.limit
+
+    def budget(self, plan: Plan) -> str:
+        """Say how long leaving may take: no SIGKILL must come before."""
+        if self.counts_the_drain and self.limit is not None:
+            return f"{self.limit:g} s"
+        after = self.limit if self.waits else plan.linger
+        if after is None:
+            return f"{plan.longest:g} s and the longest request"
+        return f"{plan.longest + after:g} s"
 
     def __str__(self) -> str:
         """Name it and its limit."""

@@ -129,7 +129,12 @@ class Sigterm:
             return
         self._status = "armed"
         plan, server = self.plan, below.server
-        logger.info("on SIGTERM: %s, then hand it to %s", plan, server)
+        logger.info(
+            "on SIGTERM: %s, then hand it to %s; the grace period must be longer than %s",
+            plan,
+            server,
+            server.budget(plan),
+        )
         if server.counts_the_drain and server.limit is not None and server.limit <= plan.longest:
             logger.warning(
                 "SIGTERM: %s kills its workers %g s after its own SIGTERM, amid a drain of up to "
