@@ -28,6 +28,10 @@ def anyio_backend(request: pytest.FixtureRequest) -> object:
 def blockbuster() -> Iterator[BlockBuster]:
     """Fail a test in which probekit makes a blocking call on the event loop."""
     with blockbuster_ctx("probekit") as blocked:
+        # Once, before the application is in service, and from a file that lies in memory.
+        blocked.functions["io.TextIOWrapper.read"].can_block_in(
+            "probekit/_lifecycle/below.py", {"is_caught"}
+        )
         yield blocked
 
 

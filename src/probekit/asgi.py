@@ -68,6 +68,7 @@ class ProbeMiddleware:
         self._traffic = probes.service.traffic
         self._drain = probes.service.drain
         self._endpoints = endpoints_of(probes, options)
+        self._traffic.counted = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request, a WebSocket or the lifespan."""

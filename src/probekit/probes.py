@@ -337,3 +337,4 @@ class Probes:
             yield
         finally:
             await self.service.stopped()
+            self.service.closed()

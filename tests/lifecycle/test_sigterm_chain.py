@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from probekit import Observer
+from probekit import DrainStep, Observer
 from tests.waiting import wait_until
 
-from ._signals import DELAY, StandIn, sigterm, started, state
+from ._signals import DELAY, end, sigterm, started, state
 
 if TYPE_CHECKING:
     from probekit import Drain, Probes
+
+    from ._signals import StandIn
 
 
 class Heard(Observer):
@@ -29,23 +31,9 @@ class Heard(Observer):
         self.drains.append(drain)
 
 
-def end(*several: Probes) -> None:
-    """End the applications in this order."""
-    for probes in several:
-        probes.service.sigterm.disarm()
-
-
-def arrived(server: StandIn, *, patience: float = 2.0) -> float:
-    """Return when the signal reached the server, once it has."""
-    wait_until(lambda: bool(server.signals), "the server has the signal", patience=patience)
-    return server.signals[0]
-
-
-def once(server: StandIn) -> bool:
-    """Return whether the server got one signal and no other soon after it."""
-    arrived(server)
-    time.sleep(2 * DELAY)
-    return len(server.signals) == 1
+def begun(*several: Probes) -> bool:
+    """Return whether all of them have been told of the drain."""
+    return all(probes.service.steps.reached(DrainStep.BEGUN) for probes in several)
 
 
 def put_above() -> None:
@@ -65,7 +53,7 @@ def test_a_handler_that_passes_the_signal_on_drains_first(server: StandIn) -> No
     began = time.monotonic()
     sigterm()
     assert state(probes) == [True]
-    assert arrived(server) - began >= DELAY
+    assert server.arrived() - began >= DELAY
     end(probes)
 
 
@@ -113,13 +101,17 @@ def test_two_applications_of_one_process_drain_at_the_same_time(
     began = time.monotonic()
     sigterm()
     assert state(lower, upper) == [True, True]
-    took = arrived(server) - began
+    took = server.arrived() - began
     assert longest <= took < longest + 0.4
-    assert once(server)
+    assert server.once()
     assert signal.getsignal(signal.SIGTERM) == server.handle
     assert [each.drains for each in heard] == [[lower.draining], [upper.draining]]
     assert caplog.text.count("SIGTERM: draining") == 1
-    assert f"the server gets the signal in {longest:g} s" in caplog.text
+    plans = {
+        f"drain for {delay:g} s (argument drain_delay)" for delay in (lower_delay, upper_delay)
+    }
+    assert f"the plan: {'; '.join(sorted(plans))}" in caplog.text
+    assert caplog.text.count("handing the signal to") == 1
     end(upper, lower)
 
 
@@ -132,10 +124,11 @@ def test_whichever_of_two_ends_during_the_drain_the_signal_is_handed_on(
     lower, upper = (started(delay) for delay in delays)
     began = time.monotonic()
     sigterm()
+    wait_until(lambda: begun(lower, upper), "the drain is under way", patience=0.1)
     end(upper if first == "upper" else lower)
     assert server.signals == []
-    assert arrived(server) - began >= max(delays)
-    assert once(server)
+    assert server.arrived() - began >= max(delays)
+    assert server.once()
     end(upper, lower)
 
 
@@ -160,8 +153,8 @@ def test_of_two_applications_either_may_end_before_the_signal(first: str, server
     began = time.monotonic()
     sigterm()
     assert state(ended, goes_on) == [False, True]
-    assert arrived(server) - began >= DELAY
-    assert once(server)
+    assert server.arrived() - began >= DELAY
+    assert server.once()
     end(goes_on)
 
 
@@ -194,7 +187,7 @@ def test_one_of_two_may_live_again_above_the_other(server: StandIn) -> None:
     try:
         sigterm()
         assert state(lower, upper) == [True, True]
-        assert once(server)
+        assert server.once()
     finally:
         end(lower, upper)
 
@@ -208,9 +201,9 @@ def test_three_drain_at_the_same_time(server: StandIn) -> None:
     began = time.monotonic()
     sigterm()
     assert state(*several) == [True] * 3
-    took = arrived(server) - began
+    took = server.arrived() - began
     assert 0.4 <= took < 0.8
-    assert once(server)
+    assert server.once()
     end(*several)
 
 
@@ -222,7 +215,7 @@ def test_when_the_upper_two_of_three_end_during_the_drain_the_signal_is_handed_o
     sigterm()
     end(upper, middle)
     try:
-        arrived(server)
+        server.arrived()
     except TimeoutError:
         pytest.fail("the signal is lost")
     finally:
@@ -237,7 +230,7 @@ def test_when_the_middle_one_of_three_has_ended_the_others_drain_at_the_same_tim
     end(middle)
     sigterm()
     at_once = state(lowest, middle, upper)
-    arrived(server)
+    server.arrived()
     end(upper, lowest)
     assert at_once == [True, False, True]
 
@@ -249,6 +242,19 @@ def test_an_application_that_starts_during_the_drain_is_born_draining(server: St
     late = started(30)
     assert state(early, late) == [True, True]
     assert server.signals == []
+    end(early, late)
+
+
+def test_one_that_starts_during_the_drain_drains_as_long_as_it_needs(server: StandIn) -> None:
+    """The signal waits for the longer delay, counted from its coming."""
+    early = started(0.3)
+    began = time.monotonic()
+    sigterm()
+    wait_until(lambda: begun(early), "the drain is under way", patience=0.2)
+    late = started(0.6)
+    assert state(late) == [True]
+    assert server.arrived() - began >= 0.6
+    assert server.once()
     end(early, late)
 
 

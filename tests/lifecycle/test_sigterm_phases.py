@@ -1,4 +1,4 @@
-"""From when to when SIGTERM drains first: a lifespan, or the first probe where there is none."""
+"""From when to when SIGTERM drains first: a lifespan, or the first request where there is none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from probekit.asgi import ProbeMiddleware, probe_app
 from probekit.starlette import routes
 from tests.doors._apps import LifespanRun, hello
-from tests.web._asking import ask, make_probes
+from tests.web._asking import ask, call, make_probes, scope_of
 
 from ._signals import DELAY, StandIn, sigterm
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 DOORS = ["middleware", "app", "routes"]
-NOT_YET = "not armed: no lifespan has begun"
+NOT_YET = "not armed: the application has not started"
 ENDED = "not armed: the lifespan has ended"
 
 
@@ -53,19 +53,47 @@ async def test_without_a_lifespan_the_first_probe_is_the_start(
     assert signal.getsignal(signal.SIGTERM) == server.handle
 
 
-async def test_a_request_that_is_no_probe_is_no_start(server: StandIn) -> None:
-    """Neither the application's own traffic, nor a look at the drain, nor a refused request."""
+async def test_without_a_lifespan_the_first_ordinary_request_is_the_start(server: StandIn) -> None:
+    """Who has served anybody has somebody to lose, though no prober has asked."""
+    probes = make_probes(drain_delay=30)
+    app = behind("middleware", probes)
+    for _ in range(3):
+        assert (await ask(app, "/")).status == 200
+        assert probes.sigterm == "armed"
+    sigterm()
+    assert (await ask(app, "/readyz")).status == 503
+    assert (await ask(app, "/")).status == 200
+    assert server.signals == []
+    await probes.service.stopped()
+    assert signal.getsignal(signal.SIGTERM) == server.handle
+
+
+async def test_without_a_lifespan_the_first_websocket_is_the_start(server: StandIn) -> None:
+    """It is the longest-lived of what a server that just goes would cut."""
+    probes = make_probes(drain_delay=30)
+    app = behind("middleware", probes)
+    await call(app, {**scope_of("/"), "type": "websocket"}, [])
+    assert probes.sigterm == "armed"
+    sigterm()
+    assert server.signals == []
+    await probes.service.stopped()
+
+
+async def test_what_serves_nobody_is_no_start(server: StandIn) -> None:
+    """Neither a look at the drain, nor a refused request."""
     probes = make_probes(drain_delay=DELAY)
     app = ProbeMiddleware(hello, probes=probes, allow=["127.0.0.1"])
     codes = [
-        (await ask(app, "/")).status,
         (await ask(app, "/admin/drain")).status,
         (await ask(app, "/readyz", "POST")).status,
         (await ask(app, "/readyz", client=("203.0.113.7", 1))).status,
     ]
-    assert codes == [200, 200, 405, 404]
+    assert codes == [200, 405, 404]
     assert probes.sigterm == NOT_YET
     assert signal.getsignal(signal.SIGTERM) == server.handle
+    sigterm()
+    assert len(server.signals) == 1
+    assert probes.draining is None
 
 
 async def test_a_lifespan_after_the_first_probe_takes_over(server: StandIn) -> None:

@@ -6,7 +6,7 @@ import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -28,7 +28,7 @@ TERMINATED = -signal.SIGTERM  # 143 for a shell
 def start(tmp_path: Path) -> Callable[..., Server]:
     """Make a server for the application of this folder."""
 
-    def start(on: str = LOOPS[0], **environ: str) -> Server:
+    def start(on: str = LOOPS[0], **environ: Any) -> Server:
         return serve(APP, on, NOTE=str(tmp_path / "note"), **environ)
 
     return start
@@ -148,10 +148,24 @@ def test_an_application_without_a_lifespan_drains_too(
         assert time.monotonic() - began >= 0.5
 
 
-def test_without_a_lifespan_and_a_probe_the_server_ends_at_once(
+@pytest.mark.parametrize("on", LOOPS)
+def test_without_a_lifespan_the_first_ordinary_request_is_the_start(
+    on: str, start: Callable[..., Server]
+) -> None:
+    """Where nobody asks for readiness the drain is kept all the same."""
+    with start(on, BARE="1", PROBEKIT_DRAIN_DELAY="0.5") as server:
+        assert get(server.port, "/").status == 200
+        began = time.monotonic()
+        server.signal(signal.SIGTERM)
+        time.sleep(0.1)
+        assert get(server.port, "/").headers["connection"] == "close"
+        assert server.wait() == TERMINATED
+        assert time.monotonic() - began >= 0.5
+
+
+def test_without_a_lifespan_and_a_request_the_server_ends_at_once(
     start: Callable[..., Server],
 ) -> None:
-    """Nobody asks for readiness there, so nobody would see it fail."""
+    """Nobody was served there, so nobody is sent away."""
     with start(BARE="1", PROBEKIT_DRAIN_DELAY="30") as server:
-        assert get(server.port, "/").status == 200
         assert server.stop() < 3

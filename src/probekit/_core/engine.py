@@ -56,7 +56,7 @@ class Engine:
         self._observers = observers
         self._loop: Loop | None = None
         self._stopped = False
-        self._errands: dict[object, Task | None] = {}  # asyncio forgets a task that nobody holds
+        self._errands: dict[object, list[Task]] = {}  # asyncio forgets a task that nobody holds
         self._schedule = Schedule(self._background)
         self.heartbeat: Heartbeat = Heartbeat(clock.monotonic)
 
@@ -111,8 +111,21 @@ class Engine:
             await waiter.wait()
         self._loop = None
 
-    def spawn_threadsafe(self, main: Callable[[], Coroutine[Any, Any, None]], *, name: str) -> bool:
+    def spawn_threadsafe(
+        self,
+        main: Callable[[], Coroutine[Any, Any, None]],
+        *,
+        name: str,
+        timeout: float,
+        overdue: Callable[[], None],
+    ) -> bool:
         """Run ``main``, which must not raise, on the application's loop; from any thread.
+
+        Args:
+            main: What is awaited.
+            name: The task's.
+            timeout: Seconds after which it is cancelled, once.
+            overdue: Is called before.
 
         Returns:
             False if there is no loop, or it has ended.
@@ -121,18 +134,25 @@ class Engine:
         if loop is None:
             return False
         key = object()
+        tasks: list[Task] = []
 
-        async def errand() -> None:
-            try:
-                await main()
-            finally:
-                del self._errands[key]
+        def expire() -> None:
+            overdue()
+            for task in tasks:
+                task.cancel()
 
         def begin() -> None:
-            self._errands[key] = None
-            task = loop.spawn(errand, name=name, context=copy_context())
-            if key in self._errands:  # it may have ended within its first step
-                self._errands[key] = task
+            unarm = loop.call_later(timeout, expire)
+            self._errands[key] = tasks
+
+            async def errand() -> None:
+                try:
+                    await main()
+                finally:
+                    unarm()
+                    del self._errands[key]
+
+            tasks.append(loop.spawn(errand, name=name, context=copy_context()))
 
         return loop.call_threadsafe(begin)
 

@@ -41,8 +41,21 @@ def check_callable(function: object, *, what: str, kind: str) -> bool:
             f"but {kind} is called without; bind them with functools.partial or a closure"
         ) from None
     except ValueError:
-        pass  # a builtin without a signature: calling it will tell
+        # A builtin has no signature, so calling it will tell; a partial of what has one is wrong.
+        if has_signature(unwrap(function)):
+            raise ConfigurationError(
+                f"{what}: {location(function)} takes fewer arguments than functools.partial binds"
+            ) from None
     return inspect.iscoroutinefunction(call)
+
+
+def has_signature(function: Any) -> bool:
+    """Whether it can be known which arguments ``function`` takes."""
+    try:
+        inspect.signature(function)
+    except ValueError:
+        return False
+    return True
 
 
 def unwrap(function: object) -> object:

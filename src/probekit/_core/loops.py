@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from contextvars import Context
 
-__all__ = ["Loop", "Task", "Waiter", "current_loop"]
+__all__ = ["Loop", "Task", "Waiter", "current_loop", "is_cancelled", "nothing"]
 
 
 EAGERLY: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
@@ -246,6 +246,17 @@ def in_trio() -> bool:
     """Whether the caller runs in trio; a process that never loaded trio is not asked to."""
     trio: Any = sys.modules.get("trio")
     return trio is not None and trio.lowlevel.in_trio_run()
+
+
+def is_cancelled(error: BaseException) -> bool:
+    """Whether ``error`` ends the current task because somebody cancelled it.
+
+    What a task gets that awaits another one, which was cancelled, looks the same on asyncio.
+    """
+    if in_trio():
+        return isinstance(error, sys.modules["trio"].Cancelled)
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 def nothing(*_: object) -> None:

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from probekit._lifecycle.hypercorn import shutdown_event
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["Below", "find_below", "is_on_top"]
 
 SIGTERM = signal.SIGTERM
+
+OUTSIDE = "SIGTERM is handled outside Python"
 
 DEFAULT = Server("the default action (the process ends)", waits=False)
 
@@ -87,17 +90,17 @@ class LoopBelow(Below):
         handler: Any,
         loop: asyncio.AbstractEventLoop,
         table: dict[int, Any],
-        came: Callable[[], None],
+        came: Callable[[], bool],
     ) -> None:
         self._loop = loop
         self._table = table
         self._parked = table[SIGTERM]
         self._ours: Any = None
         self._came = came
-        self._released = False
         super().__init__(handler, server_of(callback_of(self._parked)), restarts=True)
 
     def take(self, layer: Layer) -> None:
+        self._released = self._ending = False
         self._loop.add_signal_handler(SIGTERM, self._read_from_pipe)
         self._ours = self._table[SIGTERM]
         super().take(layer)
@@ -108,21 +111,35 @@ class LoopBelow(Below):
         super().put_back()
 
     def hand_over(self, signum: int, frame: FrameType | None) -> None:
-        # This signal is in the pipe as well: when the loop has read it, and with it all that came
-        # before and must not reach the server on top, `_read_from_pipe` does the rest.
+        # This signal is in the pipe as well; `_read_from_pipe` does the rest.
         del signum, frame
         self._released = True
 
     def _read_from_pipe(self) -> None:
-        if not self._released:
-            self._came()  # one that came just before ours stood there has met nobody else
-        elif self._table.get(SIGTERM) is self._ours:
+        if not self._released and self._came():
+            return  # one that came just before ours stood there has met nobody else
+        self._released = True
+        if not self._ending:
+            self._ending = True
+            # What was read before the hand-over may be on its way here; two turns later the pipe
+            # is empty of it.
+            self._loop.call_soon(self._loop.call_soon, self._finish)
+
+    def _finish(self) -> None:
+        if self._table.get(SIGTERM) is self._ours:
+            on_top = is_on_top(self._layer)
             self.put_back()
-            tell_loop()
+            if on_top:
+                signal.raise_signal(SIGTERM)  # a handler beside the loop's gets it as well
+            else:
+                tell_loop()  # whoever stands above has had it already
 
 
 class DefaultBelow(Below):
     """The default action, which ends the process on the spot."""
+
+    def __init__(self) -> None:
+        super().__init__(signal.SIG_DFL, DEFAULT)
 
     def hand_over(self, signum: int, frame: FrameType | None) -> None:
         del signum
@@ -143,16 +160,16 @@ class HypercornBelow(Below):
     To wrap the worker's own copy is the only way in, and private: see `shutdown_event`.
     """
 
-    def __init__(self, handler: Any, event: Any, came: Callable[[], None]) -> None:
+    def __init__(self, handler: Any, event: Any, came: Callable[[], bool]) -> None:
         super().__init__(handler, Server("hypercorn"))
         self._event = event
         self._really_set = event.is_set
         self._came = came
-        self._released = False
 
     def take(self, layer: Layer) -> None:
-        self._event.is_set = self._is_set
         super().take(layer)
+        self._released = False
+        self._event.is_set = self._is_set
 
     def put_back(self) -> None:
         self._event.is_set = self._really_set
@@ -168,7 +185,7 @@ class HypercornBelow(Below):
 
     def _is_set(self) -> bool:
         if not self._released and self._really_set():
-            self._came()
+            self._released = not self._came()
         return self._released
 
 
@@ -182,7 +199,7 @@ def is_on_top(layer: Layer | None) -> bool:
     return top is layer
 
 
-def find_below(came: Callable[[], None]) -> Below | str:
+def find_below(came: Callable[[], bool]) -> Below | str:
     """Return what would get SIGTERM now, or what makes it unreachable.
 
     Args:
@@ -190,7 +207,7 @@ def find_below(came: Callable[[], None]) -> Below | str:
     """
     handler: Any = signal.getsignal(SIGTERM)
     if handler is None:
-        return "SIGTERM is handled outside Python"
+        return OUTSIDE
     if handler is signal.SIG_IGN:
         return "SIGTERM is ignored by this process"
     loop: Any = asyncio._get_running_loop()  # the form that does not raise
@@ -199,12 +216,14 @@ def find_below(came: Callable[[], None]) -> Below | str:
     if getattr(handler, "__module__", None) == "asyncio.unix_events" or (
         loop is not None and getattr(handler, "__self__", None) is loop
     ):
-        name = f"{type(loop).__module__}.{type(loop).__qualname__}"
+        name = "none runs here"
+        if loop is not None:
+            name = f"{type(loop).__module__}.{type(loop).__qualname__}"
         return f"an event loop owns SIGTERM and keeps it to itself ({name})"
     if (event := shutdown_event()) is not None:
         return HypercornBelow(handler, event, came)
     if handler is signal.SIG_DFL:
-        return DefaultBelow(handler, DEFAULT)
+        return OUTSIDE if is_caught() else DefaultBelow()
     bound = getattr(handler, "__self__", None)
     gunicorns_own = bound is not None and gunicorn_worker(handler) is bound
     return HandlerBelow(handler, server_of(handler), restarts=gunicorns_own)
@@ -213,15 +232,33 @@ def find_below(came: Callable[[], None]) -> Below | str:
 def signal_table(loop: Any) -> dict[int, Any] | None:
     """Return the table of an asyncio or uvloop loop that has a callback for SIGTERM."""
     tables: Iterator[Any] = iter((getattr(loop, "_signal_handlers", None),))  # asyncio
-    if type(loop).__module__.startswith("uvloop"):
+    if any(base.__module__.startswith("uvloop") for base in type(loop).__mro__):
         tables = iter(gc.get_referents(loop))  # there it is an attribute of C's
     for table in tables:
         # uvloop has tables by file descriptor, too, and 15 may be one; but what they hold is other.
         if isinstance(table, dict):
             entry: object = cast("dict[int, Any]", table).get(SIGTERM)
-            if entry.__class__.__name__ == "Handle":
+            if entry.__class__ in handle_classes():
                 return cast("dict[int, Any]", table)
     return None
+
+
+def handle_classes() -> Iterator[type]:
+    """Yield the classes of what stands in the tables of signals."""
+    yield asyncio.Handle
+    uvloop: Any = sys.modules.get("uvloop.loop")
+    if uvloop is not None:
+        yield uvloop.Handle
+
+
+def is_caught() -> bool:
+    """Whether C code handles SIGTERM, which Python does not know if it began after Python did."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:  # not on Linux
+        return False
+    caught = next((line for line in status.splitlines() if line.startswith("SigCgt:")), "SigCgt: 0")
+    return bool(int(caught.split()[1], 16) >> (SIGTERM - 1) & 1)
 
 
 def callback_of(handle: Any) -> object:

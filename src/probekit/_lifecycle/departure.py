@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 from probekit._core.model import DrainStep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable
 
     from probekit._lifecycle.below import Below
     from probekit._lifecycle.evidence import Evidence
@@ -67,7 +67,7 @@ class Departure:
     """One departure of all the applications of the process.
 
     Args:
-        members: Who leaves; one may come in late.
+        members: Who leaves.
         below: What gets the signal.
         events: What happens meanwhile.
         hand_over: Sends the signal again.
@@ -75,19 +75,26 @@ class Departure:
 
     def __init__(
         self,
-        members: Sequence[Traveller],
+        members: Iterable[Traveller],
         below: Below,
         events: Events,
         *,
         hand_over: Callable[[], None],
     ) -> None:
-        self._members = members
+        # Its own list: who leaves meanwhile still has traffic to look at, and an application that
+        # starts when these have ended has nothing to do with it.
+        self._members = list(members)
         self._below = below
         self._events = events
         self._hand_over = hand_over
         self._began = time.monotonic()
         self._released = False
         self._stopped = False
+
+    def add(self, member: Traveller) -> None:
+        """Take somebody along who came in late."""
+        if member not in self._members:
+            self._members.append(member)
 
     def run(self) -> None:
         """Go through all the steps; return when nothing is in flight or the application ends."""
@@ -120,25 +127,36 @@ class Departure:
         return all(member.evidence.enough(elapsed) for member in tuple(self._members))
 
     def _linger(self) -> None:
-        if self._released or self._stopped or self._idle():
+        if self._released or self._idle():
             return
-        limit = max(member.plan.linger for member in self._members)
-        logger.warning(
-            "SIGTERM: %s waits for nothing, so what is in flight is done first, within %g s: %s",
-            self._below.server.name,
-            limit,
-            self._in_flight(),
-        )
-        until = time.monotonic() + limit
+        until = time.monotonic() + self._longest_linger()
         self._wait_for(lambda: self._idle() or time.monotonic() >= until)
+        logger.warning(
+            "SIGTERM: %s; in flight: %s", self._what_comes(), self._in_flight() or "nothing"
+        )
+
+    def _longest_linger(self) -> float:
+        return max(member.plan.linger for member in self._members)
+
+    def _what_comes(self) -> str:
+        name = self._below.server.name
+        return (
+            f"a second signal goes straight to {name}"
+            if self._released
+            else f"handing the signal to {name}"
+        )
 
     def _say_farewell(self) -> None:
-        elapsed = time.monotonic() - self._began
+        what = self._what_comes()
+        if not (self._below.server.waits or self._released or self._idle()):
+            what = (
+                f"drained; {self._below.server.name} waits for nothing, so what is in flight is "
+                f"done first, within {self._longest_linger():g} s;"
+            )
         logger.warning(
-            "SIGTERM: %s to %s after %.1f s: %s; in flight: %s",
-            "a second signal goes straight" if self._released else "handing the signal",
-            self._below.server.name,
-            elapsed,
+            "SIGTERM: %s after %.1f s: %s; in flight: %s",
+            what,
+            time.monotonic() - self._began,
             "; ".join(sorted({str(member.evidence) for member in self._members})),
             self._in_flight() or "nothing",
         )
@@ -188,6 +206,7 @@ class Departure:
                 continue
             if event is None:
                 self._stopped = True
+                self._events.put(None)  # it is meant for the thread as well
             elif event is Event.RELEASED:
                 self._released = True
             elif not isinstance(event, Event):

@@ -46,5 +46,7 @@ def ask_main_thread(errand: Callable[[], object]) -> bool:
 
 
 def _run(_signum: int, _frame: object) -> None:
-    while not _errands.empty():
-        _errands.get()()
+    with suppress(queue.Empty):
+        while True:
+            errand = _errands.get_nowait()
+            errand()

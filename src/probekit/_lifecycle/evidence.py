@@ -54,7 +54,7 @@ class Evidence:
 
     def enough(self, elapsed: float) -> bool:
         """Whether the signal may be handed over; see `told`."""
-        if self._plan.drain_until == "delay":
+        if self._plan.drain_until == "delay" or not self._traffic.counted:
             return elapsed >= self._plan.drain_delay
         if elapsed >= self._plan.drain_max:
             return True

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import anyio
-
 from probekit._core.functions import check_callable, location
+from probekit._core.loops import is_cancelled
 from probekit._core.model import DrainStep
 from probekit._core.seconds import is_seconds
 from probekit.exceptions import ConfigurationError
@@ -54,9 +54,7 @@ def make_hook(function: Any, *, step: object, timeout: object) -> Hook:
     """
     what = f"on_drain hook {location(function)}"
     is_async = check_callable(function, what=what, kind="a hook")
-    if not isinstance(step, DrainStep):
-        known = ", ".join(f"DrainStep.{each.name}" for each in DrainStep)
-        raise ConfigurationError(f"{what}: step must be one of {known}, got {step!r}")
+    step = check_step(what, step)
     if is_async and step is DrainStep.CLOSED:
         raise ConfigurationError(
             f"{what}: an async hook cannot run at DrainStep.CLOSED, when the event loop ends; make "
@@ -65,6 +63,14 @@ def make_hook(function: Any, *, step: object, timeout: object) -> Hook:
     if not is_seconds(timeout):
         raise ConfigurationError(f"{what}: timeout must be > 0 seconds, got {timeout!r}")
     return Hook(function, step, float(timeout), is_async)
+
+
+def check_step(what: str, step: object) -> DrainStep:
+    """Return ``step``, or refuse what is none."""
+    if isinstance(step, DrainStep):
+        return step
+    known = ", ".join(f"DrainStep.{each.name}" for each in DrainStep)
+    raise ConfigurationError(f"{what}: step must be one of {known}, got {step!r}")
 
 
 class Hooks:
@@ -85,7 +91,12 @@ class Hooks:
         name = f"probekit:{hook.step.name.lower()}"
         if not hook.is_async:
             threading.Thread(target=on_thread, args=(hook,), name=name, daemon=True).start()
-        elif not self._engine.spawn_threadsafe(lambda: on_loop(hook), name=name):
+        elif not self._engine.spawn_threadsafe(
+            lambda: on_loop(hook),
+            name=name,
+            timeout=hook.timeout,
+            overdue=lambda: log_overdue(hook, "is cancelled"),
+        ):
             logger.error(
                 "on_drain hook %s did not run: it is async, and the application's event loop is "
                 "not known or has ended; make it a plain def",
@@ -99,7 +110,14 @@ def on_thread(hook: Hook) -> None:
     timer.daemon = True
     timer.start()
     try:
-        hook.function()
+        result: object = hook.function()
+        if inspect.isawaitable(result):
+            logger.error(
+                "on_drain hook %s (%s) returned %r, which nobody awaits; declare an async def",
+                hook.where,
+                hook.step.value,
+                result,
+            )
     except BaseException:
         logger.exception(FAILED, hook.where, hook.step.value)
     finally:
@@ -107,17 +125,13 @@ def on_thread(hook: Hook) -> None:
 
 
 async def on_loop(hook: Hook) -> None:
-    """Await a hook, and cancel it if it takes too long."""
+    """Await a hook, whatever it raises."""
     try:
-        with anyio.move_on_after(hook.timeout) as scope:
-            await hook.function()
-    except anyio.get_cancelled_exc_class():
-        raise  # the application's loop ends
-    except BaseException:  # on asyncio SystemExit from a task would end the loop
+        await hook.function()
+    except BaseException as error:  # on asyncio SystemExit from a task would end the loop
+        if is_cancelled(error):
+            raise  # it took too long, or the loop ends
         logger.exception(FAILED, hook.where, hook.step.value)
-    else:
-        if scope.cancelled_caught:
-            log_overdue(hook, "was cancelled")
 
 
 def log_overdue(hook: Hook, end: str) -> None:

@@ -95,7 +95,7 @@ def make_plan(
     refuse_unknown("Probes", options, DrainOptions.__optional_keys__)
     delay, source = find_delay(drain_delay, os.environ if environment is None else environment)
     until = options.get("drain_until", "delay")
-    if until not in {"delay", "quiet"}:
+    if until not in ("delay", "quiet"):
         raise ConfigurationError(f"drain_until must be 'delay' or 'quiet', got {until!r}")
     seen = options.get("seen_503", 2)
     if not is_count(seen):
@@ -111,12 +111,18 @@ def make_plan(
     close = options.get("close_websockets", False)
     if close is not True and close is not False:
         raise ConfigurationError(f"close_websockets must be True or False, got {close!r}")
+    quiet_for = seconds("quiet_for", options.get("quiet_for", 1.0))
+    if until == "quiet" and quiet_for >= longest:
+        raise ConfigurationError(
+            f"quiet_for must be shorter than drain_max, or it never comes to that; got "
+            f"quiet_for={quiet_for:g} and drain_max={longest:g}"
+        )
     return Plan(
         delay,
         source,
         until,
         seen,
-        seconds("quiet_for", options.get("quiet_for", 1.0)),
+        quiet_for,
         float(longest),
         seconds("linger", options.get("linger", 20.0)),
         close,

@@ -11,7 +11,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, cast
 
-from probekit._lifecycle.below import find_below, is_on_top
+from probekit._lifecycle import errand
+from probekit._lifecycle.below import DefaultBelow, find_below, is_on_top
 from probekit._lifecycle.departure import Departure, Event
 
 if TYPE_CHECKING:
@@ -34,16 +35,16 @@ so soon is the first one again, not impatience."""
 class Layer:
     """One place in the chain of handlers, with what was below when it was put there."""
 
-    __slots__ = ("_pid", "_relay", "below")
+    __slots__ = ("_relay", "below", "pid")
 
     def __init__(self, relay: Relay, below: Below) -> None:
         self._relay = relay
-        self._pid = os.getpid()
+        self.pid: int = os.getpid()
         self.below: Below = below
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
         """Handle the signal."""
-        if os.getpid() == self._pid:
+        if os.getpid() == self.pid:
             self._relay.came(self, signum, frame)
         else:
             # A child that was forked with this handler in place and that nobody armed anew. What is
@@ -70,6 +71,7 @@ class Relay:
         self._layer: Layer | None = None
         self._since: float | None = None
         self._plan: Plan | None = None
+        self._departure: Departure | None = None
         self._events: Events | None = None
 
     def prepare(self) -> None:
@@ -110,6 +112,8 @@ class Relay:
         elif late:
             member.turn()
             self.do(member.begun)
+            if self._departure is not None:
+                self._departure.add(member)
         return below
 
     def take(self) -> Below | str:
@@ -117,7 +121,7 @@ class Relay:
         layer = self._layer
         if layer is not None and is_on_top(layer):
             return layer.below
-        below = find_below(self._came_by_another_way)
+        below = self._find_below()
         if not isinstance(below, str):
             # A new one each time: whoever stands between may call the old one, which steps aside.
             self._layer, old = Layer(self, below), layer
@@ -127,6 +131,12 @@ class Relay:
                 self._layer = old
                 return f"the signal handler was refused: {error}"
         return below
+
+    def _find_below(self) -> Below | str:
+        top: object = signal.getsignal(signal.SIGTERM)
+        if isinstance(top, Layer):  # one that nobody could take away, or that somebody put back
+            return top.below if top.pid == os.getpid() else DefaultBelow()
+        return find_below(self._came_by_another_way)
 
     def includes(self, member: Traveller) -> bool:
         """Whether the signal is taken over for ``member``."""
@@ -139,19 +149,26 @@ class Relay:
 
     def leave(self, member: Traveller) -> None:
         """Do nothing more for ``member``; put back what was there before the last one came."""
-        self._members.remove(member)
-        if self._members:
+        if self._members != [member]:
+            self._members.remove(member)
             return
-        self.dismiss()
-        with self._lock:  # so that nothing is sent again afterwards, when it would reach the server
+        # First of all, or a signal would find no member; and under the lock, so that nothing is
+        # sent again afterwards, when it would reach the server.
+        with self._lock:
             layer, self._layer = self._layer, None
-        if layer is not None and threading.current_thread() is threading.main_thread():
+        self._members.remove(member)
+        self.dismiss()
+        if layer is None:
+            return
+        if threading.current_thread() is threading.main_thread():
             layer.below.put_back()
+        else:
+            errand.ask_main_thread(layer.below.put_back)
 
     def came(self, layer: Layer, signum: int, frame: FrameType | None) -> None:
         """Handle the signal that reached ``layer``."""
         now = time.monotonic()
-        if layer is not self._layer:
+        if self._layer is None:
             layer.below.hand_over(signum, frame)  # whoever stands above knows no better
         elif self._since is None or self._plan is None:
             self._begin(now)
@@ -161,9 +178,16 @@ class Relay:
                 self._events.put(Event.RELEASED)
             layer.below.hand_over(signum, frame)
 
-    def _came_by_another_way(self) -> None:
+    def _came_by_another_way(self) -> bool:
+        """Begin to drain, if nobody has; return whether the signal is still held back."""
         if self._since is None and self._members:
             self._begin(time.monotonic())
+        elif self._since == -math.inf and self._layer is not None:
+            # It was sent again, and somebody who stands above kept it.
+            self._layer = None
+            if self._events is not None:
+                self._events.put(Event.RELEASED)
+        return self._layer is not None
 
     def _begin(self, now: float) -> None:
         self._since = now
@@ -180,7 +204,10 @@ class Relay:
             if event is Event.CAME:
                 self._depart(events)
             elif not isinstance(event, Event):
-                event()
+                try:
+                    event()
+                except Exception:  # whatever it was, the signal must still be handed over
+                    logger.exception("probekit failed in the thread that waits for SIGTERM")
 
     def _depart(self, events: Events) -> None:
         layer = self._layer
@@ -189,18 +216,20 @@ class Relay:
 
         def send_again() -> None:
             with self._lock:
-                if self._layer is None:
+                if self._layer is not layer:
                     return  # it has ended meanwhile, or a second signal came
                 self._since = -math.inf  # "time is up" and "second signal" are one path
                 # Not os.kill: the main thread may be in a wait that only a signal interrupts.
                 signal.pthread_kill(cast("int", threading.main_thread().ident), signal.SIGTERM)
 
-        departure = Departure(self._members, layer.below, events, hand_over=send_again)
+        self._departure = Departure(self._members, layer.below, events, hand_over=send_again)
         try:
-            departure.run()
+            self._departure.run()
         except Exception:
             logger.exception("SIGTERM: probekit failed to drain; handing the signal over now")
             send_again()
+        finally:
+            self._departure = None
 
 
 RELAY = Relay()

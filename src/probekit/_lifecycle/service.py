@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from probekit._core.engine import Engine
+from probekit._core.loops import nothing
 from probekit._core.model import DrainStep, Probe, Report, Status
 from probekit._core.observer import Observers
 from probekit._core.verdict import aggregate
@@ -31,6 +32,8 @@ __all__ = ["Service"]
 AGES_SHOWN = 0.1
 """Seconds for which an answer may be repeated, since the ages in it are rounded to this."""
 UNKNOWN_NAMES_SHOWN = 10
+FAREWELL = 5.0
+"""Seconds for which it is tried to tell a client that it must go."""
 
 
 class Service:
@@ -101,10 +104,8 @@ class Service:
         """Return the answer from what is known already; nothing is run."""
         return self._assemble(probe, self.engine.states[probe], obstacle=self._obstacle(probe))
 
-    def answered(self, probe: Probe, code: int, prober: str | None = None) -> None:
-        """Note that ``prober``, an address, got its answer, and tell the observers."""
-        if code == 503 and probe is Probe.READINESS and self.drain.state is not None:
-            self.evidence.saw_503(prober)
+    def answered(self, probe: Probe, code: int) -> None:
+        """Tell the observers that a probe request was answered."""
         for on_answer in self.observers.on_answer:
             on_answer(probe, code)
 
@@ -168,7 +169,13 @@ class Service:
             for on_report in self.observers.on_report:
                 on_report(before, report)
 
-    def _drain_changed(self, drain: Drain | None) -> None:
+    def not_ready(self, prober: str | None) -> None:
+        """Note that ``prober``, an address, was told that no new work must be sent."""
+        if self.drain.state is not None:
+            self.evidence.saw_503(prober)
+
+    def _drain_changed(self, _change: Drain | None) -> None:
+        drain = self.drain.state  # two threads may turn it at once, and tell of it in any order
         self.engine.version += 1
         for on_drain in self.observers.on_drain:
             on_drain(drain)
@@ -179,8 +186,10 @@ class Service:
             self.steps.reach(DrainStep.BEGUN)
 
     def _farewell(self) -> None:
-        for farewell in tuple(self.farewells.values()):
-            self.engine.spawn_threadsafe(farewell, name="probekit:farewell")
+        for farewell in self.farewells.copy().values():
+            self.engine.spawn_threadsafe(
+                farewell, name="probekit:farewell", timeout=FAREWELL, overdue=nothing
+            )
 
     # -- living -------------------------------------------------------------------------------
 
@@ -215,6 +224,8 @@ class Service:
 
     async def stopped(self) -> None:
         """Note that the application has ended, or failed to start: stop all that runs."""
+        if self._phase == "starting":
+            self.served = False  # it failed; some servers go on without a lifespan
         self._phase = "idle"
         self.engine.version += 1
         if self.steps.reached(DrainStep.HANDED_OVER) and self.traffic.idle():

@@ -62,6 +62,7 @@ class Sigterm:
         self.begun: Callable[[], None] = begun
         self.farewell: Callable[[], None] = farewell
         self._came = False
+        self._wanted = False
         self._status = "not armed: the application has not started"
         self._checked = 0.0
         if plan.drain_delay > 0:
@@ -81,14 +82,22 @@ class Sigterm:
             logger.info("SIGTERM will not drain first: %s", self._status)
         elif (obstacle := platform_obstacle()) is not None:
             self._announce(obstacle)
-        elif threading.current_thread() is threading.main_thread():
-            RELAY.prepare()
-            self._announce(RELAY.join(self))
         else:
+            self._wanted = True
+            self._take_over()
+
+    def _take_over(self) -> None:
+        try:
             RELAY.prepare()
-            self._status = "not armed: the main thread has not come round to it"
-            if not errand.ask_main_thread(self._join):
-                self._announce("the application does not run in the main thread")
+        except RuntimeError as error:
+            self._announce(f"no thread could be started: {error}")
+            return
+        if threading.current_thread() is threading.main_thread():
+            self._announce(RELAY.join(self))
+            return
+        self._status = "not armed: the main thread has not come round to it"
+        if not errand.ask_main_thread(self._join):
+            self._announce("the application does not run in the main thread")
 
     def check(self, now: float) -> None:
         """Look whether the signal would still come here first, and see to it; not too often.
@@ -103,10 +112,11 @@ class Sigterm:
             if threading.current_thread() is threading.main_thread():
                 self._announce(RELAY.take())
             else:
-                errand.ask_main_thread(RELAY.take)
+                errand.ask_main_thread(self._retake)
 
     def disarm(self) -> None:
         """Let the signal go its own way again."""
+        self._wanted = False
         if RELAY.includes(self):
             self._status = "not armed: the lifespan has ended"
             RELAY.leave(self)
@@ -117,14 +127,20 @@ class Sigterm:
         self._switch.finish(reason="SIGTERM")
 
     def _join(self) -> None:
-        below = RELAY.join(self)
-        RELAY.do(lambda: self._announce(below))  # a signal handler must not log
+        if self._wanted:  # it may have ended before the main thread came round to it
+            below = RELAY.join(self)
+            RELAY.do(lambda: self._announce(below))  # a signal handler must not log
+
+    def _retake(self) -> None:
+        below = RELAY.take()
+        RELAY.do(lambda: self._announce(below))
 
     def _announce(self, below: Below | str) -> None:
         """Log, once, what SIGTERM will do."""
         if isinstance(below, str):
-            self._status = f"unsupported: {below}; {REMEDY}"
-            logger.warning("SIGTERM will not drain first: %s", self._status)
+            before, self._status = self._status, f"unsupported: {below}; {REMEDY}"
+            if self._status != before:
+                logger.warning("SIGTERM will not drain first: %s", self._status)
             RELAY.dismiss()
             return
         self._status = "armed"
@@ -135,6 +151,12 @@ class Sigterm:
             server,
             server.budget(plan),
         )
+        if plan.drain_until == "quiet" and not self.traffic.counted:
+            logger.warning(
+                "SIGTERM: drain_until='quiet' has no effect: ProbeMiddleware alone sees ordinary "
+                "requests, and it is not in use; draining for %g s",
+                plan.drain_delay,
+            )
         if server.counts_the_drain and server.limit is not None and server.limit <= plan.longest:
             logger.warning(
                 "SIGTERM: %s kills its workers %g s after its own SIGTERM, amid a drain of up to "

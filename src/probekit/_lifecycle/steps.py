@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from probekit._core.loops import current_loop
 from probekit._core.model import DrainStep
+from probekit._lifecycle.hooks import check_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +60,7 @@ class Steps:
         with self._lock:
             new = ORDER[self._reached : ORDER.index(step) + 1]
             self._reached += len(new)
-            hooks = [hook for hook in self._declared if hook.step in new]
+            hooks = [hook for each in new for hook in self._declared if hook.step is each]
             wake = [wake for awaited, wake in self._waiting if awaited in new]
         if new and said:
             logger.info("drain: %s: %s", step.value, said)
@@ -74,7 +75,12 @@ class Steps:
             self._reached = 0
 
     async def wait(self, step: DrainStep) -> None:
-        """Return when the drain has come to ``step``."""
+        """Return when the drain has come to ``step``.
+
+        Raises:
+            ConfigurationError: If that is no step.
+        """
+        check_step("wait_for", step)
         loop = current_loop()
         waiter = loop.waiter()
         entry = step, lambda: loop.call_threadsafe(waiter.set)

@@ -12,6 +12,9 @@ __all__ = ["Traffic"]
 SHOWN = 5
 """How many of those in flight a log line names."""
 
+LONGEST_PATH = 100
+"""Characters of a path that are shown."""
+
 Entry: TypeAlias = "tuple[Mapping[str, Any], float]"
 
 
@@ -30,15 +33,17 @@ class Traffic:
         requests: HTTP requests whose response is not complete; probes are not among them.
         websockets: Open WebSockets.
         latest: When the last ordinary request or WebSocket came, or None (monotonic seconds).
+        counted: Whether there is a door that sees ordinary requests at all.
     """
 
-    __slots__ = ("clock", "latest", "requests", "websockets")
+    __slots__ = ("clock", "counted", "latest", "requests", "websockets")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock: Callable[[], float] = clock
         self.requests: dict[object, Entry] = {}
         self.websockets: dict[object, Entry] = {}
         self.latest: float | None = None
+        self.counted: bool = False
 
     def in_flight(self) -> dict[str, int]:
         """Return the counts by kind."""
@@ -67,4 +72,7 @@ class Traffic:
 
 def describe(scope: Mapping[str, Any]) -> str:
     """Return the method and the path of a request; its query may hold what no log should."""
-    return f"{scope.get('method', 'WebSocket')} {scope.get('path', '?')!s}"
+    path = str(scope.get("path", "?"))
+    # Whoever asks has chosen it: it must neither forge a line of the log nor fill it.
+    shown = "".join(each if each.isprintable() else "?" for each in path[:LONGEST_PATH])
+    return f"{scope.get('method', 'WebSocket')} {shown}{'...' if len(path) > LONGEST_PATH else ''}"

@@ -59,7 +59,9 @@ class ProbeEndpoint(Endpoint):
         if self._probe is Probe.READINESS:
             service.sigterm.check(service.clock.monotonic())
         response = await self._report(request)
-        service.answered(self._probe, response.status, request.client)
+        service.answered(self._probe, response.status)
+        if response.status == 503 and self._probe is Probe.READINESS and not request.tail:
+            service.not_ready(request.client)
         return response
 
     def fault(self) -> Response:

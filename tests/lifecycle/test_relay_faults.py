@@ -1,0 +1,177 @@
+"""A fault in the thread that times the drain: the server gets the signal all the same."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from probekit._lifecycle.relay import RELAY
+from tests.waiting import wait_until
+from tests.web._asking import HeldClock, make_probes
+
+from ._signals import DELAY, departing, end, sigterm, started, state
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
+
+    from probekit import Probes
+
+    from ._signals import StandIn
+
+FAILED = "SIGTERM: probekit failed to drain; handing the signal over now"
+
+
+class BrokenClock(HeldClock):
+    """A clock that raises in the thread that times the drain, once it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.broken = False
+        self.disturbance = self.raise_if_broken
+
+    def raise_if_broken(self) -> None:
+        """Raise what nobody expects of a clock."""
+        if self.broken and threading.current_thread().name == "probekit:sigterm":
+            raise OSError("the clock stands still")
+
+
+def with_clock(clock: HeldClock, **options: float) -> Probes:
+    """Return Probes whose application has started, with one request in flight for ever."""
+    probes = make_probes(clock, **options)
+    probes.service.sigterm.arm()
+    traffic = probes.service.traffic
+    traffic.latest = clock.now
+    traffic.requests["slow"] = {"method": "GET", "path": "/slow"}, clock.now
+    return probes
+
+
+def test_a_fault_amid_the_drain_hands_the_signal_over(
+    server: StandIn, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Better too soon than never; the log has the traceback."""
+    clock = BrokenClock()
+    probes = with_clock(clock, drain_delay=0.2)
+    clock.broken = True
+    sigterm()
+    assert state(probes) == [True]
+    assert server.once()
+    assert FAILED in caplog.text
+    assert "OSError: the clock stands still" in caplog.text
+    assert signal.getsignal(signal.SIGTERM) == server.handle
+    clock.broken = False
+    end(probes)
+
+
+def test_a_fault_after_the_hand_over_hands_nothing_over_again(
+    server: StandIn, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server has had the signal, and what comes now would be a second one."""
+    clock = BrokenClock()
+    probes = with_clock(clock, drain_delay=0.05)
+    sigterm()
+    server.arrived()
+    time.sleep(0.1)
+    clock.broken = True
+    wait_until(lambda: FAILED in caplog.text, "it fails", patience=7)
+    time.sleep(DELAY)
+    assert len(server.signals) == 1
+    assert signal.getsignal(signal.SIGTERM) == server.handle
+    clock.broken = False
+    end(probes)
+
+
+def test_a_fault_leaves_the_thread_for_the_next_life(server: StandIn) -> None:
+    """The application that comes back drains as ever."""
+    before, clock = set(departing()), BrokenClock()
+    for broken in (True, False):
+        probes = make_probes(clock, drain_delay=DELAY, drain_until="quiet", quiet_for=0)
+        probes.service.traffic.latest = clock.now
+        probes.service.sigterm.arm()
+        clock.broken = broken
+        sigterm()
+        assert server.once()
+        server.signals.clear()
+        end(probes)
+    wait_until(lambda: set(departing()) <= before, "the threads have ended", patience=2)
+
+
+def test_a_fault_in_what_it_is_asked_to_do_leaves_the_thread_at_its_post(
+    server: StandIn, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The signal must find it there."""
+
+    def fail() -> None:
+        raise OSError("no more threads")
+
+    probes = started()
+    RELAY.do(fail)
+    sigterm()
+    assert state(probes) == [True]
+    assert server.once()
+    assert "probekit failed in the thread that waits for SIGTERM" in caplog.text
+    end(probes)
+
+
+def test_a_second_signal_amid_a_fault_is_not_two(server: StandIn) -> None:
+    """The thread hands nothing over that has been handed over."""
+    clock = BrokenClock()
+    hold = threading.Event()
+
+    def wait_and_raise() -> None:
+        hold.wait(3)
+        clock.raise_if_broken()
+
+    clock.disturbance = lambda: in_departure(wait_and_raise)
+    probes = with_clock(clock, drain_delay=0.1)
+    clock.broken = True
+    sigterm()
+    time.sleep(0.2)
+    sigterm()
+    assert len(server.signals) == 1
+    hold.set()
+    assert server.once()
+    end(probes)
+
+
+def in_departure(action: Callable[[], object]) -> None:
+    """Do something if this is the thread that times the drain."""
+    if threading.current_thread().name == "probekit:sigterm":
+        action()
+
+
+def test_an_application_that_ends_just_before_the_drain_begins_is_left_alone(
+    server: StandIn, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The thread hears of the signal when the handler has been put back."""
+    before, hold = set(departing()), threading.Event()
+    probes = started()
+    RELAY.do(hold.wait)
+    sigterm()
+    end(probes)
+    hold.set()
+    wait_until(lambda: set(departing()) <= before, "the thread has ended", patience=2)
+    time.sleep(DELAY)
+    assert server.signals == []
+    assert "SIGTERM: draining" not in caplog.text
+
+
+def test_a_second_signal_before_the_thread_has_heard_of_the_first_needs_no_drain(
+    server: StandIn, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It has been handed over already when it looks."""
+    before, hold = set(departing()), threading.Event()
+    probes = started(0.05)
+    RELAY.do(hold.wait)
+    sigterm()
+    time.sleep(0.1)
+    sigterm()
+    assert len(server.signals) == 1
+    hold.set()
+    end(probes)
+    wait_until(lambda: set(departing()) <= before, "the thread has ended", patience=2)
+    assert len(server.signals) == 1
+    assert "handing the signal" not in caplog.text
