@@ -325,3 +325,25 @@ async def test_a_lifespan_message_of_the_future_goes_through() -> None:
     middleware = ProbeMiddleware(app, probes=make_probes())
     await call(middleware, {"type": "lifespan"}, [{"type": "lifespan.reload"}])
     assert seen == ["lifespan.reload"]
+
+
+async def hears_and_raises(scope: Scope, receive: Receive, send: Send) -> None:
+    """Notice what it does not know only after it was told."""
+    message = await receive()
+    if message["type"].startswith("lifespan."):
+        raise AssertionError("HTTP only")
+    await hello(scope, receive, send)
+
+
+async def test_who_fails_the_lifespan_and_serves_on_lives_from_the_first_request() -> None:
+    """Some servers take that for an application without a lifespan."""
+    probes = make_probes()
+    ran = ticking(probes)
+    app = ProbeMiddleware(hears_and_raises, probes=probes)
+    run = await LifespanRun(app).run()
+    assert isinstance(run.error, AssertionError)
+    await ask(app, "/readyz")
+    with anyio.move_on_after(0.3):
+        await until(lambda: len(ran) >= 2)
+    await probes.service.stopped()
+    assert len(ran) >= 2

@@ -1,4 +1,4 @@
-"""Where the server tells of no lifespan, the first probe is the start."""
+"""Where the server tells of no lifespan, the first request is the start."""
 
 from __future__ import annotations
 
@@ -58,10 +58,36 @@ async def test_the_first_probe_begins_the_background_checks(
     assert ran == []
 
 
-async def test_a_request_that_is_no_probe_begins_nothing() -> None:
-    """The application's own traffic starts no check."""
+async def test_the_first_ordinary_request_begins_the_background_checks() -> None:
+    """The application has started when it serves, whether or not anybody asks how it is."""
     probes = make_probes()
     ran = ticking(probes)
-    await ask(ProbeMiddleware(hello, probes=probes), "/")
+    app = ProbeMiddleware(hello, probes=probes)
+    assert (await ask(app, "/")).status == 200
+    await until(lambda: len(ran) >= 2)
+    await probes.service.stopped()
+    ran.clear()
+    await anyio.sleep(0.05)
+    assert ran == []
+
+
+async def test_an_ordinary_request_begins_nothing_anew_after_the_end() -> None:
+    """What comes late, while the server closes, starts no check that nobody would stop."""
+    probes = make_probes()
+    ran = ticking(probes)
+    app = ProbeMiddleware(hello, probes=probes)
+    async with probes.lifespan():
+        await until(lambda: bool(ran))
+    ran.clear()
+    assert (await ask(app, "/")).status == 200
+    await anyio.sleep(0.05)
+    assert ran == []
+
+
+async def test_what_serves_nobody_begins_nothing() -> None:
+    """A look at the drain starts no check."""
+    probes = make_probes()
+    ran = ticking(probes)
+    assert (await ask(ProbeMiddleware(hello, probes=probes), "/admin/drain")).status == 200
     await anyio.sleep(0.05)
     assert ran == []

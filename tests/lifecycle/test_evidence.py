@@ -28,6 +28,7 @@ def evidence(
     """Return what these probers and a last request so many seconds ago leave behind."""
     clock = FakeClock()
     traffic = Traffic(clock.monotonic)
+    traffic.counted = True
     if latest is not None:
         traffic.latest = clock.monotonic()
         clock.advance(latest)

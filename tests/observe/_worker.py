@@ -40,7 +40,9 @@ def main() -> None:
             case "answer":
                 probes.service.answered(Probe.READINESS, 200)
             case "busy":
-                probes.service.traffic.requests = int(words[0])
+                traffic = probes.service.traffic
+                traffic.requests.clear()
+                traffic.requests.update({n: ({}, 0.0) for n in range(int(words[0]))})
             case "wait":
                 clock.now += float(words[0])
             case "drain":

@@ -337,11 +337,12 @@ async def test_a_drain_shows_until_it_ends(
 
 async def test_what_is_in_flight_shows_by_kind(probes: Probes, metrics: PrometheusObserver) -> None:
     """The counts are those of the moment of the scrape."""
-    probes.service.traffic.requests = 3
-    probes.service.traffic.websockets = 1
+    traffic = probes.service.traffic
+    traffic.requests.update({n: ({}, 0.0) for n in range(3)})
+    traffic.websockets.update({0: ({}, 0.0)})
     found = samples(families(metrics), "probekit_in_flight", application="app")
     assert found == {("requests",): 3, ("websockets",): 1}
-    probes.service.traffic.requests = 0
+    traffic.requests.clear()
     assert sample(families(metrics), "probekit_in_flight", kind="requests") == 0
 
 

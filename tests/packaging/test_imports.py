@@ -41,6 +41,12 @@ def test_loads_anyio_and_the_standard_library_only(module: str) -> None:
     assert foreign == {"probekit"}
 
 
+@pytest.mark.parametrize("module", ["probekit.cli", "probekit.__main__"])
+def test_the_command_loads_the_standard_library_only(module: str) -> None:
+    """A preStop hook waits for it to start, so it brings no event loop with it."""
+    assert loaded_by(module) - sys.stdlib_module_names == {"probekit"}
+
+
 def test_a_foreign_package_is_seen() -> None:
     """The comparison finds a package that is neither anyio's nor the standard library's."""
     assert "pytest" in loaded_by("pytest") - sys.stdlib_module_names - packages_of_anyio()

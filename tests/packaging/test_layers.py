@@ -39,7 +39,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "probekit.server": DOOR,
     "probekit.checks": ("probekit.exceptions", "probekit._core.model"),
     "probekit.observe": (*CORE, "probekit.observers"),
-    "probekit.cli": ("probekit",),
+    "probekit.cli": ("probekit.cli",),
+    "probekit.__main__": ("probekit.cli",),
     "probekit.testing": ("probekit",),
 }
 
@@ -113,6 +114,9 @@ def test_arrows_go_down_only() -> None:
         ("probekit.checks.redis", "import probekit.checks.sqlalchemy", "checks.sqlalchemy"),
         ("probekit.checks.redis", "from probekit._core.engine import Engine", "_core.engine"),
         ("probekit.observe.prometheus", "from probekit.probes import Probes", "probekit.probes"),
+        ("probekit.cli._client", "from probekit.probes import Probes", "probekit.probes.Probes"),
+        ("probekit.__main__", "from probekit.asgi import probe_app", "probekit.asgi.probe_app"),
+        ("probekit._core.functions", "from probekit._lifecycle import plan", "_lifecycle.plan"),
         ("probekit.extra", "", "has no place"),
     ],
 )
@@ -128,6 +132,9 @@ def test_an_arrow_that_goes_up_is_seen(module: str, text: str, complaint: str) -
         ("probekit._core.run", "import anyio\nfrom probekit._core.model import Probe"),
         ("probekit._core.run", "from probekit.exceptions import Degraded"),
         ("probekit.starlette", "from probekit.asgi import probe_app"),
+        ("probekit.__main__", "from probekit.cli import main"),
+        ("probekit.cli._drain", "from probekit.cli._client import Client"),
+        ("probekit._lifecycle.hooks", "from probekit._core.functions import location"),
         ("probekit.observe.prometheus", "from probekit.observe._families import Family"),
         (
             "probekit.checks.redis",

@@ -20,7 +20,9 @@ pytestmark = pytest.mark.anyio
 IDLE = {
     "draining": None,
     "in_flight": {"requests": 0, "websockets": 0},
-    "sigterm": "not armed: no lifespan has begun",
+    "last_request": None,
+    "seen_503": 0,
+    "sigterm": "not armed: the application has not started",
     "drain_delay": 0.0,
 }
 SHOWN = {"reason": "", "by": "", "since": MOMENT, "until": None, "final": False}
@@ -29,8 +31,9 @@ SHOWN = {"reason": "", "by": "", "since": MOMENT, "until": None, "final": False}
 async def test_it_shows_the_switch_and_what_is_in_flight() -> None:
     """GET tells whether the process drains, what it is busy with and what SIGTERM does when."""
     probes = make_probes(HeldClock())
-    probes.service.traffic.requests = 2
-    probes.service.traffic.websockets = 1
+    traffic = probes.service.traffic
+    traffic.requests.update({"a": ({}, 1.0), "b": ({}, 2.0)})
+    traffic.websockets["c"] = {}, 3.0
     app = probe_app(probes)
     answer = await ask(app, "/admin/drain/")
     assert answer.status == 200

@@ -112,9 +112,9 @@ def make_plan(
     if close is not True and close is not False:
         raise ConfigurationError(f"close_websockets must be True or False, got {close!r}")
     quiet_for = seconds("quiet_for", options.get("quiet_for", 1.0))
-    if until == "quiet" and quiet_for >= longest:
+    if until == "quiet" and quiet_for > longest:
         raise ConfigurationError(
-            f"quiet_for must be shorter than drain_max, or it never comes to that; got "
+            f"quiet_for must not be longer than drain_max, or it never comes to that; got "
             f"quiet_for={quiet_for:g} and drain_max={longest:g}"
         )
     return Plan(
