@@ -18,7 +18,7 @@ import anyio
 import pytest
 import trio
 
-from probekit._lifecycle.below import DefaultBelow, find_below
+from probekit._lifecycle.below import DefaultBelow, find_below, is_caught
 from probekit.asgi import ProbeMiddleware
 from tests.doors._apps import hello
 from tests.waiting import wait_until
@@ -324,3 +324,17 @@ def test_the_thread_ends_with_an_application_that_ends_amid_a_drain() -> None:
     time.sleep(0.1)
     end(probes)
     wait_until(lambda: len(departing()) <= before, "the thread has ended", patience=1)
+
+
+def test_a_system_that_tells_nothing_of_its_handlers_is_believed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """There is no such file but on Linux."""
+
+    def missing(_self: Path, **_options: object) -> str:
+        raise FileNotFoundError
+
+    assert isinstance(is_caught(), bool)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", missing)
+        assert is_caught() is False

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 import uvloop
 
-from probekit._lifecycle.below import callback_of
+from probekit._lifecycle.below import LoopBelow, callback_of
+from probekit._lifecycle.relay import RELAY
 from tests.web._asking import make_probes
 
 from ._loops import FACTORIES, LoopServer, arrived, run, settled, until
@@ -226,3 +227,28 @@ def test_a_loop_that_refuses_leaves_the_signal_to_the_server() -> None:
         assert await server.alone()
 
     run(Refusing, main)
+
+
+@ON_BOTH
+def test_a_callback_that_came_amid_the_hand_over_stays(
+    factory: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    """The application has given the signal another meaning, and keeps it."""
+
+    async def main(_server: LoopServer) -> None:
+        loop = asyncio.get_running_loop()
+        heard: list[str] = []
+        probes = started()
+        layer = RELAY._layer
+        assert layer is not None
+        assert isinstance(layer.below, LoopBelow)
+        layer.below.hand_over(signal.SIGTERM, None)
+        layer.below._read_from_pipe()
+        loop.add_signal_handler(signal.SIGTERM, heard.append, "theirs")
+        await asyncio.sleep(0.05)
+        assert heard == []
+        signal.raise_signal(signal.SIGTERM)
+        await until(lambda: heard == ["theirs"])
+        end(probes)
+
+    run(factory, main)

@@ -545,3 +545,13 @@ def test_a_repeated_word_of_the_coming_changes_nothing() -> None:
     events: Events = queue.SimpleQueue()
     events.put(Event.CAME)
     assert len(depart(probes, events=events)) == 1
+
+
+def test_who_is_there_already_does_not_come_in_late(server: StandIn) -> None:
+    """Nobody is told twice."""
+    probes = make_probes(drain_delay=DELAY)
+    member = probes.service.sigterm
+    below = HandlerBelow(server.handle, Server("a server"))
+    departing = Departure([member], below, queue.SimpleQueue(), hand_over=lambda: None)
+    departing.add(member)
+    assert departing._members == [member]

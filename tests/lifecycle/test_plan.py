@@ -86,6 +86,10 @@ def test_every_time_may_be_zero() -> None:
         ({"drain_until": None}, "drain_until must be 'delay' or 'quiet', got None"),
         ({"drain_until": True}, "drain_until must be 'delay' or 'quiet', got True"),
         ({"drain_until": ["quiet"]}, r"drain_until must be 'delay' or 'quiet', got \['quiet'\]"),
+        (
+            {"drain_until": "quiet", "quiet_for": 20, "drain_max": 10},
+            "quiet_for must not be longer than drain_max, .* got quiet_for=20 and drain_max=10",
+        ),
         ({"seen_503": 0}, "seen_503 must be a whole number >= 1, got 0"),
         ({"seen_503": -1}, "seen_503 must be a whole number >= 1, got -1"),
         ({"seen_503": True}, "seen_503 must be a whole number >= 1, got True"),

@@ -175,3 +175,21 @@ def test_a_second_signal_before_the_thread_has_heard_of_the_first_needs_no_drain
     wait_until(lambda: set(departing()) <= before, "the thread has ended", patience=2)
     assert len(server.signals) == 1
     assert "handing the signal" not in caplog.text
+
+
+def test_where_no_thread_can_be_started_it_says_so(
+    server: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The application starts all the same, and the signal stays the server's."""
+
+    def refuse(_self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    probes = make_probes(drain_delay=DELAY)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        probes.service.sigterm.arm()
+    assert probes.sigterm.startswith("unsupported: no thread could be started: can't start new")
+    sigterm()
+    assert len(server.signals) == 1
+    RELAY.forget()

@@ -86,8 +86,11 @@ class Relay:
 
     def do(self, job: Callable[[], object]) -> None:
         """Have ``job`` done by that thread; from anywhere."""
+        self._tell(job)
+
+    def _tell(self, event: Event | Callable[[], object]) -> None:
         if self._events is not None:
-            self._events.put(job)
+            self._events.put(event)
 
     def dismiss(self) -> None:
         """End that thread, if there is nobody for whom it waits."""
@@ -174,8 +177,7 @@ class Relay:
             self._begin(now)
         elif now - self._since > min(DUPLICATE, self._plan.longest):
             self._layer = None
-            if self._events is not None:
-                self._events.put(Event.RELEASED)
+            self._tell(Event.RELEASED)
             layer.below.hand_over(signum, frame)
 
     def _came_by_another_way(self) -> bool:
@@ -185,8 +187,7 @@ class Relay:
         elif self._since == -math.inf and self._layer is not None:
             # It was sent again, and somebody who stands above kept it.
             self._layer = None
-            if self._events is not None:
-                self._events.put(Event.RELEASED)
+            self._tell(Event.RELEASED)
         return self._layer is not None
 
     def _begin(self, now: float) -> None:
@@ -194,8 +195,7 @@ class Relay:
         self._plan = max((member.plan for member in self._members), key=lambda plan: plan.longest)
         for member in self._members:
             member.turn()
-        if self._events is not None:
-            self._events.put(Event.CAME)
+        self._tell(Event.CAME)
 
     # -- in the thread ------------------------------------------------------------------------
 
