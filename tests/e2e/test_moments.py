@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from .moments import MOMENTS, complaints
+from .stages import ON, play
+
+pytestmark = [
+    pytest.mark.timeout(60),
+    pytest.mark.skipif(
+        not Path("/proc/self/stat").exists(), reason="finds orphans in /proc: run it on Linux"
+    ),
+]
+
+EVERYTHING = "uvicorn/asyncio"
+"""Where every moment is played; `python -m tests.e2e.moments` plays all of them everywhere."""
+
+DRAINS = [
+    *((name, EVERYTHING) for name, moment in MOMENTS.items() if moment.drains),
+    ("blocked", "uvicorn/uvloop"),
+    *(("blocked-past", cell) for cell in ON if not cell.startswith("uvicorn")),
+    ("twice", "hypercorn/asyncio"),
+    ("twice", "gunicorn/asgi-w1"),
+    ("nested", "hypercorn/trio"),
+    ("nested", "daphne"),
+    ("drained", "granian/1"),
+    ("daemon", "hypercorn/asyncio"),
+    ("sync-check", "hypercorn/trio"),
+    ("async-check", "gunicorn/uvicorn-worker-w1"),
+    ("again", "hypercorn/asyncio"),
+]
+
+AS_WITHOUT = [
+    *((name, EVERYTHING) for name, moment in MOMENTS.items() if not moment.drains),
+    ("importing", "gunicorn/asgi-w1"),
+    ("starting", "hypercorn/trio"),
+    ("starting", "granian/1"),
+    ("interrupt", "hypercorn/asyncio"),
+    ("zero", "hypercorn/trio"),
+    ("zero", "gunicorn/uvicorn-worker-w1"),
+]
+
+
+@pytest.mark.parametrize(("name", "cell"), DRAINS)
+def test_whatever_the_moment_it_drains_and_leaves_in_order(name: str, cell: str) -> None:
+    """It turns unready, serves on, and ends in time with the server's exit status."""
+    outcome = play(MOMENTS[name], cell)
+
+    assert complaints(name, cell, outcome) == [], outcome.log
+
+
+@pytest.mark.parametrize(("name", "cell"), AS_WITHOUT)
+def test_where_nothing_is_drained_it_is_as_without_the_library(name: str, cell: str) -> None:
+    """It ends as the bare application does on the same server, and as fast."""
+    outcome = play(MOMENTS[name], cell)
+
+    assert complaints(name, cell, outcome) == [], outcome.log
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="trio is interrupted, so that its lifespan ends in order, and then Python waits for the "
+    "thread; the default action ended the process without waiting",
+)
+def test_a_thread_that_never_ends_holds_up_trio_no_more_than_without_the_library() -> None:
+    """A plain hypercorn on trio ends by the signal, whatever its threads do."""
+    outcome = play(MOMENTS["thread"], "hypercorn/trio")
+
+    assert complaints("thread", "hypercorn/trio", outcome) == []
+
+
+def test_a_bare_application_does_not_pass_for_one_that_drains() -> None:
+    """What the others are free of is seen: it was neither unready nor there for long enough."""
+    outcome = play(MOMENTS["ready"], EVERYTHING, plain=True)
+
+    found = "; ".join(complaints("ready", EVERYTHING, outcome))
+    assert "readiness failed after [] s" in found
+    assert "left after" in found
+
+
+def test_what_hangs_or_leaves_something_behind_does_not_pass() -> None:
+    """Each way to leave in disorder is told by itself."""
+    outcome = play(MOMENTS["ready"], EVERYTHING)
+
+    assert complaints("ready", EVERYTHING, outcome) == [], outcome.log
+    for wrong, said in (
+        (replace(outcome, status=None), "(None, 1, 1), not (143, 1, 1)"),
+        (replace(outcome, stopped=0), "(143, 1, 0), not (143, 1, 1)"),
+        (replace(outcome, orphans=2), "2 processes left behind"),
+        (replace(outcome, seconds=9.0), "left after 9.00 s"),
+        (replace(outcome, readiness=[(0.01, 503), (0.3, 200)]), "readiness passed 0.30 s"),
+        (replace(outcome, failed=[0.2, 0.3]), "2 requests failed, the first after 0.20 s"),
+        (replace(outcome, trouble="TimeoutError: it came"), "TimeoutError: it came"),
+    ):
+        (complaint,) = complaints("ready", EVERYTHING, wrong)
+        assert said in complaint
