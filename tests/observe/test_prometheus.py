@@ -487,13 +487,16 @@ async def test_another_thread_may_scrape_while_checks_run(
     def scrape() -> None:
         while not done:
             families(metrics)
+            time.sleep(0.001)  # nobody scrapes without pause, and the loop wants its turn
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(to_thread.run_sync, scrape)
-        for _ in range(100):
-            await ask(probes, clock)
-            await anyio.lowlevel.checkpoint()
-        done = True
+        try:
+            for _ in range(100):
+                await ask(probes, clock)
+                await anyio.lowlevel.checkpoint()
+        finally:
+            done = True  # or the thread would disturb every test that follows
     assert outcomes(metrics, "switch") == {"healthy": 100}
 
 
