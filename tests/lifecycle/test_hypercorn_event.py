@@ -5,6 +5,7 @@ In this process a stand-in for the worker has the real event; the real server is
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import signal
 import sys
@@ -25,7 +26,15 @@ from tests.web._asking import make_probes
 from ._signals import DELAY, end, sigterm, started, state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture(autouse=True)
+def semaphores() -> Iterator[None]:
+    """Give events of multiprocessing back here, and not amid a test whose loop must not block."""
+    yield
+    gc.collect()
+
 
 APP = Path(__file__).parent / "_app.py"
 
