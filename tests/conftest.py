@@ -11,6 +11,11 @@ from blockbuster import BlockBuster, blockbuster_ctx
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# A shell's background job has SIGINT ignored, and every program that a test starts would inherit
+# that: there Ctrl-C must mean what it means in a terminal.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 BACKENDS = [
     pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
     pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
