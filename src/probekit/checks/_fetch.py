@@ -1,0 +1,124 @@
+"""What may be handed over to fetch a number, how it is called, and what it may bring."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import math
+import sys
+from collections.abc import Awaitable, Callable
+from decimal import Decimal
+from functools import partial
+from numbers import Real
+from typing import Any, TypeAlias
+
+from probekit.exceptions import ConfigurationError
+
+__all__ = [
+    "Fetch",
+    "NoNumberError",
+    "is_async",
+    "limited",
+    "name_of",
+    "to_number",
+    "torn_down",
+    "trio_here",
+]
+
+Number: TypeAlias = float | Decimal
+Fetch: TypeAlias = Callable[[], Number | Awaitable[Number]]
+
+GIVE_UP = 30.0
+"""Seconds after which an async fetch is cancelled. A thread cannot be."""
+
+
+class NoNumberError(Exception):
+    """A fetch returned something else; the text holds its type and not its value."""
+
+
+def is_async(fetch: object) -> bool:
+    """Return whether ``fetch`` is async.
+
+    Raises:
+        ConfigurationError: It cannot be called without arguments.
+    """
+    if inspect.isclass(fetch) or not callable(fetch):
+        raise ConfigurationError(
+            f"Level: fetch must be a function without arguments, got {fetch!r}; pass the function "
+            "that returns the number, and do not call it"
+        )
+    try:
+        inspect.signature(fetch).bind()
+    except TypeError:
+        raise ConfigurationError(
+            f"Level: fetch takes arguments, {inspect.signature(fetch)}, but is called without; "
+            "bind them with functools.partial or a closure"
+        ) from None
+    except ValueError:
+        pass  # a builtin without a signature: calling it will tell
+    inner = _unwrap(fetch)
+    return inspect.iscoroutinefunction(inner if inspect.isroutine(inner) else type(inner).__call__)
+
+
+def name_of(fetch: object) -> str:
+    """Return what ``fetch`` is called, or ``level`` where nobody gave it a name."""
+    name: str = getattr(_unwrap(fetch), "__name__", "level")
+    return "level" if name == "<lambda>" else name
+
+
+def to_number(value: object) -> float:
+    """Return ``value`` as an int or a float.
+
+    Raises:
+        NoNumberError: It is none, or NaN, or infinite.
+    """
+    if hasattr(value, "__await__"):
+        if inspect.iscoroutine(value):
+            value.close()  # or the interpreter warns that nobody awaited it
+        raise NoNumberError(
+            "fetch returned something to await, but is no async function; make it `async def` and "
+            "await there"
+        )
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, Real | Decimal):
+        raise NoNumberError(
+            f"fetch returned a value of type {type(value).__name__}; return an int, a float or a "
+            "Decimal"
+        )
+    number = float(value)
+    if not math.isfinite(number):
+        raise NoNumberError(f"fetch returned {number}; return a finite number, or raise")
+    return number
+
+
+async def limited(fetch: Callable[[], Awaitable[Any]]) -> object:
+    """Return what ``fetch`` brings, unless that takes longer than `GIVE_UP`."""
+    # Not anyio, which would cancel a fetch that does not want to end over and over.
+    if (trio := trio_here()) is not None:
+        with trio.fail_after(GIVE_UP):
+            return await fetch()
+    async with asyncio.timeout(GIVE_UP):
+        return await fetch()
+
+
+def torn_down(error: BaseException) -> bool:
+    """Return whether ``error`` is the end of the loop, which says nothing about the source."""
+    if isinstance(error, GeneratorExit):
+        return True
+    if (trio := trio_here()) is not None:
+        return isinstance(error, trio.Cancelled)
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
+def trio_here() -> Any:
+    """Return the module trio if the caller runs in it, or None."""
+    trio: Any = sys.modules.get("trio")
+    return trio if trio is not None and trio.lowlevel.in_trio_run() else None
+
+
+def _unwrap(fetch: object) -> object:
+    while isinstance(fetch, partial):
+        fetch = fetch.func
+    return fetch
