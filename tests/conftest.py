@@ -1,7 +1,8 @@
-"""What every test stands on: three event loops, and no blocking call on any of them."""
+"""What every test stands on: three event loops, no blocking call on any of them, one process."""
 
 from __future__ import annotations
 
+import os
 import signal
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,26 @@ BACKENDS = [
     pytest.param(("trio", {}), id="trio"),
 ]
 
+# Before any test module is imported, since many make their Probes there; servers inherit it.
+os.environ["PROBEKIT_SCOPE"] = "process"
+
+SHARED_STATE = {
+    "files.py": {
+        *("write", "read", "exists", "remove", "remove_drafts", "changed"),
+        *("lock", "is_locked", "bury", "stands"),
+    },
+    "master.py": {"find_key", "start_time"},
+    "place.py": {"candidates", "check_base", "open_private", "remove_forgotten", "locks"},
+    "pod.py": {"workers"},
+}
+"""The functions that may do `SMALL` things on the loop: the files lie in memory."""
+SMALL = [
+    *(f"os.{name}" for name in ("listdir", "mkdir", "read", "replace", "rmdir", "stat", "unlink")),
+    "os.write",
+    "io.BufferedReader.read",
+    "io.TextIOWrapper.read",
+]
+
 
 @pytest.fixture(params=BACKENDS)
 def anyio_backend(request: pytest.FixtureRequest) -> object:
@@ -37,6 +58,9 @@ def blockbuster() -> Iterator[BlockBuster]:
         blocked.functions["io.TextIOWrapper.read"].can_block_in(
             "probekit/_lifecycle/below.py", {"is_caught"}
         )
+        for name in SMALL:
+            for file, functions in SHARED_STATE.items():
+                blocked.functions[name].can_block_in(f"probekit/_lifecycle/pod/{file}", functions)
         yield blocked
 
 

@@ -8,6 +8,7 @@
     │   └── Degraded            it works, but not as it should
     ├── ConfigurationError      the application asked for something that makes no sense
     ├── DrainIsFinalError       somebody tried to end a drain that SIGTERM began
+    ├── FleetError              the Redis of a fleet does not do what it was asked for
     └── ImportError
         └── MissingExtraError   a module needs a package that an extra installs
 """
@@ -24,6 +25,7 @@ __all__ = [
     "ConfigurationError",
     "Degraded",
     "DrainIsFinalError",
+    "FleetError",
     "MissingExtraError",
     "Unhealthy",
 ]
@@ -63,6 +65,20 @@ class ConfigurationError(Exception):
 
 class DrainIsFinalError(Exception):
     """A drain that SIGTERM began cannot be ended: the process is leaving."""
+
+
+class FleetError(Exception):
+    """The Redis of a fleet does not do what `probekit.fleet.Fleet` asked it for.
+
+    Its text names the remedy, and no password. Replicas never raise it: they log it.
+
+    Attributes:
+        answered: Whether it has answered at all: with a refusal, or with another application's key.
+    """
+
+    def __init__(self, message: str, *, answered: bool) -> None:
+        super().__init__(message)
+        self.answered: bool = answered
 
 
 class MissingExtraError(ImportError):

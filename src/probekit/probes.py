@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, TypeVar, Unpack, overload
 
@@ -9,6 +10,7 @@ from probekit._core.check import CheckFunction, declare
 from probekit._core.clock import Clock
 from probekit._core.model import DrainStep, Probe
 from probekit._core.options import refuse_unknown
+from probekit.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
@@ -113,12 +115,17 @@ class Probes:
         # Here and not above, or to import a name from probekit would load asyncio and logging.
         from probekit._core.clock import SystemClock
         from probekit._lifecycle.plan import make_plan
+        from probekit._lifecycle.pod.pod import Pod, application
         from probekit._lifecycle.service import Service
         from probekit.observers import LoggingObserver
 
         self.name: str = name
         plan = make_plan(drain_delay, **options)
-        self.service: Service = Service(clock=clock or SystemClock(), plan=plan)
+        try:
+            pod = Pod(name=application(name), environment=os.environ)
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from None
+        self.service: Service = Service(clock=clock or SystemClock(), plan=plan, pod=pod)
         for observer in [LoggingObserver()] if observers is None else observers:
             self.observe(observer)
 

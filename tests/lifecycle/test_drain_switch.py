@@ -13,12 +13,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from probekit import ConfigurationError, Drain, DrainIsFinalError, Observer
 from probekit._lifecycle.drain import DrainSwitch
+from probekit._lifecycle.pod.pod import Pod
 from tests.web._asking import NOON, HeldClock, make_probes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+ALONE = Pod(name="app", environment={"PROBEKIT_SCOPE": "process"})
 LINE = "must be one line of at most 200 printable characters"
 
 
@@ -198,7 +200,7 @@ def test_an_end_is_noticed_once_by_many_threads() -> None:
 def test_an_end_that_another_thread_noticed_first_is_not_told_again() -> None:
     """A lease that is renewed while somebody finds it over goes on."""
     clock, told = HeldClock(), list[Drain | None]()
-    switch = DrainSwitch(clock=clock, changed=told.append)
+    switch = DrainSwitch(clock=clock, changed=told.append, pod=ALONE)
     switch.begin(lease=1)
     clock.now += 1
 
@@ -235,7 +237,7 @@ class Switch(RuleBasedStateMachine):
         super().__init__()
         self.clock = HeldClock()
         self.told: list[Drain | None] = []
-        self.switch = DrainSwitch(clock=self.clock, changed=self.told.append)
+        self.switch = DrainSwitch(clock=self.clock, changed=self.told.append, pod=ALONE)
         self.until: float | None = None
         self.final = False
 

@@ -21,17 +21,17 @@ def test_the_oldest_are_named_first_and_the_rest_counted() -> None:
     """Five with method, path and age, whatever their kind; no query."""
     clock = FakeClock()
     traffic = Traffic(clock.monotonic)
-    assert traffic.oldest() == ""
+    assert str(traffic) == ""
     for number in range(4):
         scope = {"method": "GET", "path": f"/{number}", "query_string": b"token=secret"}
         traffic.requests[number] = scope, clock.monotonic()
         clock.advance(1)
     traffic.websockets["chat"] = {"path": "/chat"}, clock.monotonic() - 2.5
     four = "GET /0 for 4.0 s, GET /1 for 3.0 s, WebSocket /chat for 2.5 s, GET /2 for 2.0 s"
-    assert traffic.oldest() == f"{four}, GET /3 for 1.0 s"
+    assert str(traffic) == f"{four}, GET /3 for 1.0 s"
     for number in (4, 5, 6):
         traffic.requests[number] = {"method": "POST", "path": "/late"}, clock.monotonic()
-    assert traffic.oldest() == f"{four}, GET /3 for 1.0 s, and 3 more"
+    assert str(traffic) == f"{four}, GET /3 for 1.0 s, and 3 more"
 
 
 def test_a_scope_without_a_path_is_named_too() -> None:
@@ -39,7 +39,7 @@ def test_a_scope_without_a_path_is_named_too() -> None:
     traffic = Traffic(FakeClock().monotonic)
     traffic.requests["a"] = {}, 1024.0
     traffic.requests["b"] = {"method": "GET", "path": None}, 1024.0
-    assert traffic.oldest() == "WebSocket ? for 0.0 s, GET None for 0.0 s"
+    assert str(traffic) == "WebSocket ? for 0.0 s, GET None for 0.0 s"
 
 
 @pytest.mark.parametrize("path", ["/a\nSIGTERM: all is well", "/\x1b[2J", "/" + "x" * 5000])
@@ -47,8 +47,8 @@ def test_a_path_cannot_forge_or_flood_the_log(path: str) -> None:
     """Servers decode %0A, so a client writes what it likes into a path."""
     traffic = Traffic(FakeClock().monotonic)
     traffic.requests["a"] = {"method": "GET", "path": path}, 1024.0
-    assert traffic.oldest().isprintable()
-    assert len(traffic.oldest()) < 500
+    assert str(traffic).isprintable()
+    assert len(str(traffic)) < 500
 
 
 @pytest.mark.anyio
@@ -61,7 +61,7 @@ async def test_the_door_enters_each_request_with_its_moment_and_takes_it_out() -
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         clock.now += 3
-        seen.append(traffic.oldest())
+        seen.append(str(traffic))
         if scope["path"] == "/raises":
             raise LookupError
         if scope["path"] == "/hangs":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,13 +18,27 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-IDLE = {
+IDLE: dict[str, Any] = {
     "draining": None,
+    "fleet": None,
+    "scope": "process",
+    "scope_reason": "PROBEKIT_SCOPE is process",
     "in_flight": {"requests": 0, "websockets": 0},
+    "oldest": [],
     "last_request": None,
     "seen_503": 0,
     "sigterm": "not armed: the application has not started",
     "drain_delay": 0.0,
+}
+WORKER: dict[str, Any] = {
+    "pid": os.getpid(),
+    "started": MOMENT,
+    "age": 0.0,
+    "ready": True,
+    "draining": False,
+    "requests": 0,
+    "websockets": 0,
+    "loop_lag": 0.0,
 }
 SHOWN = {"reason": "", "by": "", "since": MOMENT, "until": None, "final": False}
 
@@ -32,13 +47,19 @@ async def test_it_shows_the_switch_and_what_is_in_flight() -> None:
     """GET tells whether the process drains, what it is busy with and what SIGTERM does when."""
     probes = make_probes(HeldClock())
     traffic = probes.service.traffic
-    traffic.requests.update({"a": ({}, 1.0), "b": ({}, 2.0)})
-    traffic.websockets["c"] = {}, 3.0
+    traffic.requests.update({"a": ({}, 1.0), "b": ({"method": "GET", "path": "/b"}, 2.0)})
+    traffic.websockets["c"] = {"path": "/c"}, 3.0
     app = probe_app(probes)
     answer = await ask(app, "/admin/drain/")
     assert answer.status == 200
     assert answer.headers["content-type"] == "application/json"
-    assert answer.json() == IDLE | {"in_flight": {"requests": 2, "websockets": 1}}
+    busy = {"requests": 2, "websockets": 1}
+    oldest = [("WebSocket ?", 99.0), ("GET /b", 98.0), ("WebSocket /c", 97.0)]
+    assert answer.json() == IDLE | {
+        "in_flight": busy,
+        "oldest": [{"what": what, "age": age, "pid": os.getpid()} for what, age in oldest],
+        "workers": [WORKER | busy],
+    }
     head = await ask(app, "/admin/drain", "HEAD")
     assert (head.status, head.raw_headers, head.body) == (200, answer.raw_headers, b"")
 
@@ -70,7 +91,8 @@ async def test_post_begins_a_drain(body: bytes, shown: dict[str, object]) -> Non
     probes = make_probes(HeldClock())
     app = probe_app(probes)
     answer = await ask(app, "/admin/drain", "POST", body=body)
-    assert (answer.status, answer.json()) == (202, IDLE | {"draining": shown})
+    workers = [WORKER | {"ready": False, "draining": True}]
+    assert (answer.status, answer.json()) == (202, IDLE | {"draining": shown, "workers": workers})
     assert answer.headers["connection"] == "close"
     for accept in ("application/json", "application/health+json", "text/plain"):
         ready = await ask(app, "/readyz", headers={"accept": accept})
@@ -86,7 +108,7 @@ async def test_delete_ends_it_as_often_as_it_is_asked() -> None:
     await ask(app, "/admin/drain", "POST")
     for _ in range(2):
         answer = await ask(app, "/admin/drain", "DELETE")
-        assert (answer.status, answer.json()) == (200, IDLE)
+        assert (answer.status, answer.json()) == (200, IDLE | {"workers": [WORKER]})
     assert (await ask(app, "/readyz")).status == 200
 
 

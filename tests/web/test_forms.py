@@ -159,7 +159,12 @@ async def test_health_json_is_that_of_the_draft() -> None:
 
 
 @pytest.mark.parametrize(
-    "question", [{"query": b"verbose"}, {"headers": {"accept": "text/plain"}}], ids=str
+    "question",
+    [
+        {"query": b"verbose"},
+        {"headers": {"accept": "text/plain"}},
+    ],
+    ids=str,
 )
 async def test_text_has_a_line_for_each_check(question: dict[str, Any]) -> None:
     """The kube-apiserver's form: what passes, what fails, what only degrades, a verdict."""

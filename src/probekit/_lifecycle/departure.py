@@ -190,7 +190,7 @@ class Departure:
         return all(member.traffic.idle() for member in tuple(self._members))
 
     def _in_flight(self) -> str:
-        return ", ".join(filter(None, (member.traffic.oldest() for member in self._members)))
+        return ", ".join(filter(None, (str(member.traffic) for member in self._members)))
 
     def _wait_for(self, condition: Callable[[], bool], *, whatever: bool = False) -> None:
         """Return when the condition holds or the application ends.

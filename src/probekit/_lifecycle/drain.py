@@ -8,17 +8,21 @@ from typing import TYPE_CHECKING
 
 from probekit._core.model import Drain
 from probekit._core.seconds import is_seconds
+from probekit._core.text import TEXT_LIMIT, is_text
+from probekit._lifecycle.forked import renew_when_forked
+from probekit._lifecycle.pod.records import Shared
 from probekit.exceptions import ConfigurationError, DrainIsFinalError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from probekit._core.clock import Clock
+    from probekit._lifecycle.pod.pod import Pod
 
 __all__ = ["DrainSwitch"]
 
-TEXT_LIMIT = 200
-"""Characters of a reason or a name."""
+LOOKED_EVERY = 0.005
+"""Seconds: a look costs a quarter of a probe, and a flood of them need not pay it each time."""
 
 
 class DrainSwitch:
@@ -29,34 +33,65 @@ class DrainSwitch:
     Args:
         clock: The clocks.
         changed: Told of every change, from the thread that made or noticed it.
+        pod: What the workers of the server share.
     """
 
-    __slots__ = ("_changed", "_clock", "_final", "_leased", "_lock")
+    __slots__ = (
+        "__weakref__",
+        "_changed",
+        "_clock",
+        "_final",
+        "_fleet",
+        "_leased",
+        "_lock",
+        "_looked",
+        "_pod",
+    )
 
-    def __init__(self, *, clock: Clock, changed: Callable[[Drain | None], None]) -> None:
+    def __init__(self, *, clock: Clock, changed: Callable[[Drain | None], None], pod: Pod) -> None:
         self._clock = clock
         self._changed = changed
-        self._lock = threading.RLock()  # a signal handler of the application's may come in between
+        self._pod = pod
+        self.renew()
+        renew_when_forked(self)
         # One attribute for the drain and its deadline, so that no reader sees half of a change; and
         # one of its own for what SIGTERM began, so that no other change can lose it.
-        self._leased: tuple[Drain, float] | None = None
+        self._leased: Shared | None = None
+        self._fleet: Shared | None = None
+        self._looked = -math.inf
         self._final: Drain | None = None
+
+    def renew(self) -> None:
+        """Have a lock that nobody holds."""
+        self._lock = threading.RLock()  # a signal handler of the application's may come in between
 
     @property
     def state(self) -> Drain | None:
-        """The drain under way, or None."""
+        """The drain under way, or None: SIGTERM's, else the pod's, else the fleet's."""
         if self._final is not None:
             return self._final
-        leased = self._leased
-        if leased is None:
+        if self._leased is None and self._fleet is None:
             return None
-        drain, deadline = leased
-        if self._clock.monotonic() < deadline:
-            return drain
+        now = self._clock.monotonic()
+        for shared in (self._leased, self._fleet):
+            if shared is not None and now < shared.deadline:
+                return shared.drain
+        return self._over(now)
+
+    @property
+    def fleet(self) -> Drain | None:
+        """The drain of the whole fleet, if one is on, whatever else is."""
+        shared = self._fleet
+        over = shared is None or self._clock.monotonic() >= shared.deadline
+        return None if shared is None or over else shared.drain
+
+    def _over(self, now: float) -> Drain | None:
         with self._lock:
-            noticed = self._leased is leased
-            if noticed:
-                self._leased = None
+            noticed = False
+            if self._leased is not None and now >= self._leased.deadline:
+                self._leased, noticed = None, True
+            if self._fleet is not None and now >= self._fleet.deadline:
+                self._fleet, noticed = None, True
         if noticed:
             self._changed(None)
         return self.state
@@ -75,6 +110,7 @@ class DrainSwitch:
         check_text("reason", reason)
         check_text("by", by)
         check_lease(lease)
+        self.look(every=0.0)
         before = self.state
         if before is not None and before.final:
             return before
@@ -87,25 +123,27 @@ class DrainSwitch:
         )
         deadline = math.inf if lease is None else self._clock.monotonic() + lease
         with self._lock:
-            self._leased = drain, deadline
+            self._leased = shared = Shared(drain, deadline)
+            self._pod.write("drain", shared)
         self._changed(drain)
         return drain
 
     def finish(self, *, reason: str) -> None:
-        """Begin a drain that nothing ends.
+        """Begin a drain of this process that nothing ends.
 
         A signal handler calls this: it takes no lock and tells nobody.
         """
         leased = self._leased
-        since = self._clock.time() if leased is None else leased[0].since
+        since = self._clock.time() if leased is None else leased.drain.since
         self._final = Drain(reason=reason, since=since, final=True)
 
     def end(self) -> None:
         """End the drain, if there is one.
 
         Raises:
-            DrainIsFinalError: If SIGTERM began it.
+            DrainIsFinalError: If SIGTERM began it, or the fleet's switch did.
         """
+        self.look(every=0.0)
         before = self.state
         if before is None:
             return
@@ -115,14 +153,47 @@ class DrainSwitch:
             )
         with self._lock:
             self._leased = None
+            self._pod.write("drain", None)
+        if (fleet := self.fleet) is not None:
+            raise DrainIsFinalError(
+                f"the drain cannot be ended here: {fleet.by or 'somebody'} drained the whole "
+                f"fleet; end it with `probekit fleet undrain`"
+            )
         self._changed(None)
+
+    def hear(self, fleet: Shared | None) -> None:
+        """Take the word of the fleet's switch, for all workers of the pod."""
+        before = self.state
+        with self._lock:
+            self._fleet = fleet
+            self._pod.write("fleet", fleet)
+        if (after := self.state) != before:
+            self._changed(after)
+
+    def look(self, *, every: float = LOOKED_EVERY) -> None:
+        """See whether another worker has turned the switch, or the fleet's has been turned.
+
+        Args:
+            every: Seconds within which one look is enough.
+        """
+        now = self._clock.monotonic()
+        with self._lock:  # who comes while another looks wants to know what that one sees
+            if now - self._looked < every:
+                return
+            self._looked, before = now, self.state
+            if self._pod.changed("drain"):
+                self._leased = self._pod.read("drain", self._leased)
+            if self._pod.changed("fleet"):
+                self._fleet = self._pod.read("fleet", self._fleet)
+        if (after := self.state) != before:
+            self._changed(after)
 
 
 def check_text(name: str, value: object) -> None:
     """Refuse what is no short text."""
     if not isinstance(value, str):
         raise ConfigurationError(f"drain: {name} must be a string, got {value!r}")
-    if len(value) > TEXT_LIMIT or not value.isprintable():
+    if not is_text(value):
         raise ConfigurationError(
             f"drain: {name} must be one line of at most {TEXT_LIMIT} printable characters, got "
             f"{len(value)}: {value[:TEXT_LIMIT]!r}"

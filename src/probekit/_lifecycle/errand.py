@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import queue
 import signal
+import sys
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ask_main_thread", "prepare"]
+__all__ = ["ask_main_thread", "in_main_thread", "prepare", "signal_main_thread"]
 
 _errands: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
 
@@ -41,8 +42,30 @@ def ask_main_thread(errand: Callable[[], object]) -> bool:
     if not hasattr(signal, "SIGURG") or signal.getsignal(signal.SIGURG) is not _run:
         return False
     _errands.put(errand)
-    signal.pthread_kill(cast("int", threading.main_thread().ident), signal.SIGURG)
+    signal_main_thread(signal.SIGURG)
     return True
+
+
+def in_main_thread() -> bool:
+    """Whether the caller may set signal handlers."""
+    return greenlets() or threading.current_thread() is threading.main_thread()
+
+
+def signal_main_thread(number: signal.Signals) -> None:
+    """Send the main thread a signal.
+
+    Not by os.kill: the main thread itself may be in a wait that only a signal interrupts.
+    """
+    if greenlets():
+        signal.raise_signal(number)
+    else:
+        signal.pthread_kill(cast("int", threading.main_thread().ident), number)
+
+
+def greenlets() -> bool:
+    """Whether what seems to be threads are gevent's greenlets, which all run in the main thread."""
+    monkey: Any = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("threading"))
 
 
 def _run(_signum: int, _frame: object) -> None:

@@ -9,7 +9,7 @@ import queue
 import signal
 import threading
 import time
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from probekit._lifecycle import errand
 from probekit._lifecycle.below import DefaultBelow, find_below, is_on_top
@@ -163,7 +163,7 @@ class Relay:
         self.dismiss()
         if layer is None:
             return
-        if threading.current_thread() is threading.main_thread():
+        if errand.in_main_thread():
             layer.below.put_back()
         else:
             errand.ask_main_thread(layer.below.put_back)
@@ -219,8 +219,7 @@ class Relay:
                 if self._layer is not layer:
                     return  # it has ended meanwhile, or a second signal came
                 self._since = -math.inf  # "time is up" and "second signal" are one path
-                # Not os.kill: the main thread may be in a wait that only a signal interrupts.
-                signal.pthread_kill(cast("int", threading.main_thread().ident), signal.SIGTERM)
+                errand.signal_main_thread(signal.SIGTERM)
 
         self._departure = Departure(self._members, layer.below, events, hand_over=send_again)
         try:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+import os
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+from anyio import to_thread
 
 from probekit._core.engine import Engine
 from probekit._core.loops import nothing
@@ -11,7 +14,10 @@ from probekit._core.observer import Observers
 from probekit._core.verdict import aggregate
 from probekit._lifecycle.drain import DrainSwitch
 from probekit._lifecycle.evidence import Evidence
+from probekit._lifecycle.forked import renew_when_forked
 from probekit._lifecycle.hooks import Hooks
+from probekit._lifecycle.pod.keeper import Keeper
+from probekit._lifecycle.pod.records import Worker
 from probekit._lifecycle.signals import Sigterm
 from probekit._lifecycle.steps import Steps
 from probekit._lifecycle.traffic import Traffic
@@ -24,16 +30,31 @@ if TYPE_CHECKING:
     from probekit._core.model import CheckResult, Drain
     from probekit._core.state import CheckState
     from probekit._lifecycle.plan import Plan
+    from probekit._lifecycle.pod.pod import Pod
 
     Farewell: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
-__all__ = ["Service"]
+__all__ = ["Companion", "Service"]
 
 AGES_SHOWN = 0.1
 """Seconds for which an answer may be repeated, since the ages in it are rounded to this."""
 UNKNOWN_NAMES_SHOWN = 10
 FAREWELL = 5.0
 """Seconds for which it is tried to tell a client that it must go."""
+PARTING = 1.0
+"""Seconds that the keeper has to end."""
+
+
+class Companion(Protocol):
+    """What goes along with a service on a thread: it must not raise."""
+
+    def keep(self) -> None:
+        """Do what is to be done twice a second."""
+        ...
+
+    def leave(self) -> None:
+        """Do what is to be done at the end, in a few seconds at most."""
+        ...
 
 
 class Service:
@@ -41,6 +62,7 @@ class Service:
 
     Attributes:
         clock: The clocks.
+        pod: What all workers of the server share.
         observers: Who is told.
         engine: Runs the checks.
         traffic: What is in flight; the doors count.
@@ -49,17 +71,21 @@ class Service:
         drain: The switch that takes the process out of service.
         sigterm: Turns that switch.
         served: Whether a request or a lifespan has begun.
+        companions: What is done beside, by what knows more than a service does.
         farewells: What tells each open WebSocket to go; the doors fill it if the plan says so.
     """
 
-    def __init__(self, *, clock: Clock, plan: Plan) -> None:
+    def __init__(self, *, clock: Clock, plan: Plan, pod: Pod) -> None:
         self.clock = clock
+        self.pod: Pod = pod
+        self._keeper = Keeper(self._keep)
+        self._since = clock.time()
         self.observers: Observers = Observers()
         self.engine: Engine = Engine(clock=clock, observers=self.observers)
         self.traffic: Traffic = Traffic(clock.monotonic)
         self.evidence: Evidence = Evidence(plan=plan, traffic=self.traffic)
         self.steps: Steps = Steps(hooks=Hooks(self.engine))
-        self.drain: DrainSwitch = DrainSwitch(clock=clock, changed=self._drain_changed)
+        self.drain: DrainSwitch = DrainSwitch(clock=clock, changed=self._drain_changed, pod=pod)
         self.sigterm: Sigterm = Sigterm(
             switch=self.drain,
             plan=plan,
@@ -69,9 +95,11 @@ class Service:
             begun=lambda: self._drain_changed(self.drain.state),
             farewell=self._farewell,
         )
+        self.companions: list[Companion] = []
         self.farewells: dict[object, Farewell] = {}
         self._phase: Literal["idle", "starting", "started"] = "idle"
         self.served: bool = False
+        renew_when_forked(self)
         self._last_status: dict[Probe, Status] = {}
 
     # -- asking -------------------------------------------------------------------------------
@@ -97,12 +125,24 @@ class Service:
             probe, states, obstacle=self._obstacle(probe), warnings=self._unknown(probe, exclude)
         )
         if not exclude:
+            if probe is Probe.STARTUP:
+                report = self._of_the_pod(report)
             self._told_of(report)
         return report
 
+    def _of_the_pod(self, startup: Report) -> Report:
+        """Return the answer that all workers give: the platform asks whichever, and once."""
+        if startup.passing:
+            self.pod.start()
+        elif self.pod.has_started():
+            message = "it has passed in another worker of this server"
+            return startup._replace(status=Status.HEALTHY, message=message)
+        return startup
+
     def peek(self, probe: Probe) -> Report:
         """Return the answer from what is known already; nothing is run."""
-        return self._assemble(probe, self.engine.states[probe], obstacle=self._obstacle(probe))
+        states = dict(self.engine.states[probe])  # another thread may ask
+        return self._assemble(probe, states, obstacle=self._obstacle(probe))
 
     def answered(self, probe: Probe, code: int) -> None:
         """Tell the observers that a probe request was answered."""
@@ -191,6 +231,49 @@ class Service:
                 farewell, name="probekit:farewell", timeout=FAREWELL, overdue=nothing
             )
 
+    # -- sharing ------------------------------------------------------------------------------
+
+    def workers(self) -> list[Worker]:
+        """Return what the workers of the server say of themselves; this one is asked itself."""
+        own = self._line()
+        others = [worker for worker in self.pod.workers() if worker.pid != own.pid]
+        return sorted([own, *others], key=lambda worker: (worker.started, worker.pid))
+
+    def _keep(self) -> None:
+        self.drain.look()
+        self.pod.announce(self._line())
+        for companion in self.companions:
+            companion.keep()
+
+    def _part(self) -> None:
+        self._keeper.wait(PARTING)  # or it would write what is taken away here
+        self.pod.leave()
+        for companion in self.companions:
+            companion.leave()
+
+    def _line(self) -> Worker:
+        traffic = self.traffic
+        return Worker(
+            pid=os.getpid(),
+            started=self._since,
+            at=self.clock.monotonic(),
+            ready=self.peek(Probe.READINESS).passing,
+            draining=self.drain.state is not None,
+            requests=len(traffic.requests),
+            websockets=len(traffic.websockets),
+            latest=traffic.latest,
+            seen_503=self.evidence.seen_503,
+            loop_lag=round(self.engine.heartbeat.lag, 3),
+            oldest=traffic.oldest(),
+        )
+
+    def renew(self) -> None:
+        """Be as new in a child: nothing that runs in the parent runs here, nor is in flight."""
+        self.served = False
+        self._phase = "idle"
+        self.traffic.requests.clear()
+        self.traffic.websockets.clear()
+
     # -- living -------------------------------------------------------------------------------
 
     def serving(self) -> None:
@@ -199,6 +282,7 @@ class Service:
             self.served = True
             self.engine.start()
             self.sigterm.arm()
+            self._keeper.start()
 
     def starting(self) -> None:
         """Note that the application's startup began.
@@ -221,6 +305,7 @@ class Service:
         self.engine.version += 1
         self.engine.start()
         self.sigterm.arm()
+        self._keeper.start()
 
     async def stopped(self) -> None:
         """Note that the application has ended, or failed to start: stop all that runs."""
@@ -231,6 +316,9 @@ class Service:
         if self.steps.reached(DrainStep.HANDED_OVER) and self.traffic.idle():
             self.steps.reach(DrainStep.DONE, "the application is told to end")
         self.sigterm.disarm()
+        self._keeper.stop()
+        if self.companions or self.pod.scope != "process":
+            await to_thread.run_sync(self._part)
         await self.engine.stop()
 
     def closed(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-import threading
 from typing import TYPE_CHECKING
 
 from probekit._lifecycle import errand
@@ -92,7 +91,7 @@ class Sigterm:
         except RuntimeError as error:
             self._announce(f"no thread could be started: {error}")
             return
-        if threading.current_thread() is threading.main_thread():
+        if errand.in_main_thread():
             self._announce(RELAY.join(self))
             return
         self._status = "not armed: the main thread has not come round to it"
@@ -109,7 +108,7 @@ class Sigterm:
             return
         self._checked = now
         if RELAY.includes(self) and RELAY.is_covered():
-            if threading.current_thread() is threading.main_thread():
+            if errand.in_main_thread():
                 self._announce(RELAY.take())
             else:
                 errand.ask_main_thread(self._retake)

@@ -58,15 +58,21 @@ class Traffic:
         latest = self.latest
         return None if latest is None else max(0.0, self.clock() - latest)
 
-    def oldest(self) -> str:
-        """Name those in flight, the oldest first, each with its age."""
-        now = self.clock()
+    def oldest(self) -> tuple[tuple[str, float], ...]:
+        """Return what has been in flight longest: method and path, and since when."""
         # Copies, since they change in another thread.
         entries = [*self.requests.copy().values(), *self.websockets.copy().values()]
         entries.sort(key=lambda entry: entry[1])
-        names = [f"{describe(scope)} for {now - since:.1f} s" for scope, since in entries[:SHOWN]]
-        if len(entries) > SHOWN:
-            names.append(f"and {len(entries) - SHOWN} more")
+        return tuple((describe(scope), since) for scope, since in entries[:SHOWN])
+
+    def __str__(self) -> str:
+        """Name those in flight, the oldest first, each with its age."""
+        now = self.clock()
+        oldest = self.oldest()
+        names = [f"{what} for {now - since:.1f} s" for what, since in oldest]
+        more = len(self.requests) + len(self.websockets) - len(oldest)
+        if more > 0:
+            names.append(f"and {more} more")
         return ", ".join(names)
 
 

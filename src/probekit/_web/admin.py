@@ -9,6 +9,7 @@ from probekit._web.endpoint import Endpoint
 from probekit._web.message import respond
 from probekit._web.problem import method_not_allowed, problem
 from probekit._web.render import drain_body
+from probekit._web.workers import workers_body
 from probekit.exceptions import ConfigurationError, DrainIsFinalError
 
 if TYPE_CHECKING:
@@ -70,12 +71,14 @@ class DrainEndpoint(Endpoint):
 
     def _state(self, status: int) -> Response:
         service = self._service
-        latest = service.traffic.since_latest()
+        service.drain.look()
+        workers = service.workers()
         state = {
             "draining": drain_body(service.drain.state),
-            "in_flight": service.traffic.in_flight(),
-            "last_request": None if latest is None else round(latest, 1),
-            "seen_503": service.evidence.seen_503,
+            "fleet": drain_body(service.drain.fleet),
+            "scope": service.pod.scope,
+            "scope_reason": service.pod.obstacle,
+            **workers_body(workers, service.clock.monotonic()),
             "sigterm": service.sigterm.status,
             "drain_delay": service.sigterm.plan.drain_delay,
         }

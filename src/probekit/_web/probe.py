@@ -11,6 +11,7 @@ from probekit._web.message import respond
 from probekit._web.problem import method_not_allowed, not_found
 from probekit._web.question import JSON, TEXT, Question, accepted, parse_query
 from probekit._web.render import content_type, render
+from probekit._web.workers import workers_text
 
 if TYPE_CHECKING:
     from probekit._core.model import Drain
@@ -58,6 +59,7 @@ class ProbeEndpoint(Endpoint):
         service.serving()
         if self._probe is Probe.READINESS:
             service.sigterm.check(service.clock.monotonic())
+            service.drain.look()
         response = await self._report(request)
         service.answered(self._probe, response.status)
         if response.status == 503 and self._probe is Probe.READINESS and not request.tail:
@@ -87,7 +89,10 @@ class ProbeEndpoint(Endpoint):
         question = parse_query(request.query) if request.query else Question()
         media = TEXT if question.verbose else accepted(accept)
         report = await service.report(self._probe, only=only, exclude=question.exclude)
-        body = render(report, media, self._details)
+        more = ""
+        if question.verbose and self._probe is Probe.READINESS and self._details == "full":
+            more = workers_text(service.workers(), report.at)
+        body = render(report, media, self._details, more=more)
         response = respond(200 if report.passing else 503, content_type(media), body)
         if plain:
             version = service.engine.version

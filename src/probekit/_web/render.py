@@ -32,10 +32,17 @@ _OPENINGS = {
 }
 
 
-def render(report: Report, media: str, details: Details) -> bytes:
-    """Return ``report`` in the form ``media``, with as much in it as ``details`` allows."""
+def render(report: Report, media: str, details: Details, *, more: str = "") -> bytes:
+    """Return ``report`` in the form ``media``, with as much in it as ``details`` allows.
+
+    Args:
+        report: The answer.
+        media: The form.
+        details: How much strangers see.
+        more: Further lines of the text, each with its end.
+    """
     if media == TEXT:
-        text = text_body(report, details)
+        text = text_body(report, details, more)
     elif media == HEALTH_JSON:
         text = encode(draft_body(report, details))
     else:
@@ -166,7 +173,7 @@ def draft_check(result: CheckResult, now: float, details: Details) -> dict[str, 
 # -- text ---------------------------------------------------------------------------------------
 
 
-def text_body(report: Report, details: Details) -> str:
+def text_body(report: Report, details: Details, more: str = "") -> str:
     """Return the form of the kube-apiserver: a line a check, and a verdict."""
     lines: list[str] = []
     if details != "none":
@@ -175,7 +182,7 @@ def text_body(report: Report, details: Details) -> str:
             lines.append(f"[-]{drain_text(report.draining, details) or report.message}")
         lines += [f"warn: {warning}" for warning in report.warnings]
     verdict = "passed" if report.passing else "failed"
-    lines.append(f"{_PATHS[report.probe]} check {verdict}")
+    lines.append(f"{more}{_PATHS[report.probe]} check {verdict}")
     return "\n".join(lines)
 
 

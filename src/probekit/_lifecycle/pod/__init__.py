@@ -1,0 +1,1 @@
+"""What all the workers of one server share: a directory of small files."""

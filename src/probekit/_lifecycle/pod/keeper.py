@@ -1,0 +1,70 @@
+"""The thread that looks after what the workers share."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import weakref
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Keeper"]
+
+logger = logging.getLogger("probekit")
+
+PERIOD = 0.5
+"""Seconds between two looks: so old may the flag be that an ordinary response goes by."""
+
+
+class Keeper:
+    """Does something every so often, on a thread of its own, which no event loop can hold up.
+
+    Args:
+        task: What to do: a method. What it raises is logged, once in a row.
+    """
+
+    def __init__(self, task: Callable[[], None]) -> None:
+        # Weakly, or the thread would keep an application alive that nobody has any more.
+        self._task = weakref.WeakMethod(task)
+        self._ended: threading.Event | None = None
+        self._thread: threading.Thread | None = None
+        self._pid = 0
+
+    def start(self) -> None:
+        """Begin, if it is not under way; in a child that was forked it is not."""
+        if self._ended is None or self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._ended = ended = threading.Event()
+            self._thread = threading.Thread(
+                target=keep, args=(self._task, ended), name="probekit:pod", daemon=True
+            )
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Do it no more."""
+        if self._ended is not None:
+            self._ended.set()
+            self._ended = None
+
+    def wait(self, seconds: float) -> None:
+        """Return when it does it no more after `stop`, or after so long."""
+        if self._thread is not None and self._pid == os.getpid():
+            self._thread.join(seconds)
+
+
+def keep(task: weakref.WeakMethod[Callable[[], None]], ended: threading.Event) -> None:
+    """Do it every so often, until the event is set or there is nobody to do it for."""
+    failed = False
+    while not ended.is_set() and (call := task()) is not None:
+        try:
+            call()
+            failed = False
+        except Exception:
+            if not failed:
+                logger.exception("shared state: probekit failed to look after it; it goes on")
+            failed = True
+        del call
+        ended.wait(PERIOD)

@@ -1,0 +1,134 @@
+"""Which processes belong together: those that one master has started.
+
+A worker that is started anew belongs to them, a server that is started anew does not, and two
+containers that share a directory do not belong together either. The process id alone tells none of
+that: containers begin to count at 1, namespaces are given out again, and two machines of the same
+cluster start at the same tick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import FrameType
+
+__all__ = ["Key", "find_key", "start_time"]
+
+SCOPES = ("pod", "container", "process")
+VARIABLE = "PROBEKIT_SCOPE"
+
+
+class Key(NamedTuple):
+    """What tells one server from every other, on this machine and after it.
+
+    Attributes:
+        boot: The beginning of the kernel's id of this boot.
+        namespace: The inode of the process namespace, which a container has of its own.
+        pid: The master's process id.
+        started: When the master was started, in ticks since the boot.
+    """
+
+    boot: str
+    namespace: int
+    pid: int
+    started: int
+
+    def __str__(self) -> str:
+        """Return the name of the directory."""
+        return f"{self.boot}-{self.namespace}-{self.pid}-{self.started}"
+
+    @classmethod
+    def parse(cls, name: str) -> Key | None:
+        """Return the key of a directory, or None if its name is no key."""
+        boot, *numbers = name.split("-")
+        if len(numbers) != 3 or not all(number.isdecimal() for number in numbers):
+            return None
+        namespace, pid, started = map(int, numbers)
+        return cls(boot, namespace, pid, started)
+
+
+def find_key(scope: str = "pod") -> Key:
+    """Return the key of this process's server.
+
+    Args:
+        scope: ``"pod"``, or ``"container"`` for all the servers of a container together.
+
+    Raises:
+        OSError: If this system has no /proc that tells.
+    """
+    pid = 1 if scope == "container" else master_pid()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")[:8]
+    namespace = Path("/proc/self/ns/pid").stat().st_ino
+    started = start_time(pid)
+    if started is None:
+        raise ProcessLookupError(f"process {pid}, which started this one, is gone")
+    return Key(boot, namespace, pid, started)
+
+
+def find_scope(environment: Mapping[str, str]) -> str:
+    """Return how far the state of a drain reaches, as the environment says.
+
+    Raises:
+        ValueError: If it says what there is not.
+    """
+    scope = environment.get(VARIABLE, "pod")
+    if scope not in SCOPES:
+        raise ValueError(f"{VARIABLE} must be one of {', '.join(SCOPES)}, got {scope!r}")
+    return scope
+
+
+def start_time(pid: int) -> int | None:
+    """Return when the process was started, in ticks since the boot; None if there is none."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The name of the program is in parentheses and may hold spaces and parentheses itself.
+    return int(stat.rpartition(")")[2].split()[19])
+
+
+def master_pid() -> int:
+    """Return the process that starts the workers: this one, if nobody else does."""
+    uwsgi = sys.modules.get("uwsgi")  # only inside the server there is such a module
+    if uwsgi is not None and (pid := uwsgi.masterpid()):
+        return int(pid)
+    # uvicorn, granian and hypercorn start theirs with multiprocessing; getppid() would be wrong
+    # where that has a fork server.
+    processes = sys.modules.get("multiprocessing.process")
+    if processes is not None and (parent := processes.parent_process()) is not None:
+        return int(parent.pid)
+    return gunicorn_arbiter() or os.getpid()
+
+
+def gunicorn_arbiter() -> int | None:
+    """Return the id of gunicorn's master if this is a worker of it.
+
+    Its workers are forked in a method whose frame stays at the bottom of the main thread's stack.
+    With ``--preload`` the application is loaded before that, in the master.
+    """
+    if "gunicorn.arbiter" not in sys.modules:
+        return None
+    for frame in main_frames():
+        while frame is not None:
+            if frame.f_code.co_name == "spawn_worker" and "gunicorn" in frame.f_globals["__name__"]:
+                return int(frame.f_locals["self"].pid)
+            frame = frame.f_back
+    return None
+
+
+def main_frames() -> Iterator[FrameType | None]:
+    """Yield where the main thread is, and where its first greenlet is, if it has such."""
+    frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage] - documented, for debuggers
+    yield frames.get(threading.main_thread().ident or 0)
+    greenlet: Any = sys.modules.get("greenlet")
+    if greenlet is not None:
+        first = greenlet.getcurrent()
+        while first.parent is not None:
+            first = first.parent
+        yield first.gr_frame

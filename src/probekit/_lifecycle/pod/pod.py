@@ -1,0 +1,309 @@
+"""The state that the workers of one server share, and each worker's line in it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+import threading
+import zlib
+from typing import TYPE_CHECKING
+
+from probekit._lifecycle.forked import renew_when_forked
+from probekit._lifecycle.pod import files
+from probekit._lifecycle.pod.master import find_key, find_scope
+from probekit._lifecycle.pod.records import (
+    Shared,
+    Worker,
+    shared_content,
+    shared_of,
+    worker_content,
+    worker_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Pod", "Shared", "Worker"]
+
+logger = logging.getLogger("probekit")
+
+
+class Pod:
+    """The shared state of one application in all workers of a server.
+
+    Opened when it is first needed, never when it is made: the application may be loaded in a
+    process that is forked into workers afterwards. Whatever goes wrong with it is logged once, and
+    the process goes on by itself.
+
+    Args:
+        name: The application's, which tells several in one process apart.
+        environment: Where directory and scope are looked for.
+    """
+
+    def __init__(self, *, name: str, environment: Mapping[str, str]) -> None:
+        self._prefix = prefix_of(name)
+        self._environment = environment
+        self._lock = threading.RLock()
+        renew_when_forked(self)
+        self._complaints: set[str] = set()
+        self._scope = find_scope(environment)
+        self._last: dict[str, Shared | None] = {}
+        self._forget()
+
+    def _forget(self) -> None:
+        self._pid = os.getpid()
+        self._directory: int | None = None
+        self._presence: int | None = None
+        self._tried = False
+        self._made = False
+        self._unwritten: set[str] = set()
+        self._started = False
+        self.path: str | None = None
+        self.obstacle: str | None = None
+        self._records = {
+            name: files.Watched(f"{self._prefix}.{name}.json") for name in ("drain", "fleet")
+        }
+
+    @property
+    def scope(self) -> str:
+        """How far a drain reaches: ``"pod"``, ``"container"``, or this ``"process"`` alone."""
+        return "process" if self._open() is None or self._unwritten else self._scope
+
+    @property
+    def directory(self) -> int | None:
+        """The descriptor of what the workers share, or None; what closes it is `leave`."""
+        return self._open()
+
+    @property
+    def name(self) -> str:
+        """The application's, as files are called."""
+        return self._prefix
+
+    @property
+    def key(self) -> str:
+        """What tells the pod from every other on this host: the process, if that is alone."""
+        shared = None if self._open() is None or self.path is None else os.path.basename(self.path)
+        return f"{shared or os.getpid()}/{self._prefix}"
+
+    # -- the drain ----------------------------------------------------------------------------
+
+    def changed(self, record: str) -> bool:
+        """Whether ``record``, ``"drain"`` or ``"fleet"``, has changed since the last look."""
+        directory = self._open()
+        if directory is None:
+            return False
+        if record in self._unwritten:
+            self.write(record, self._last[record])  # the disk may have room again
+            return False
+        try:
+            return self._records[record].changed(directory) and not self._vanished(directory)
+        except OSError as error:
+            self._complain(f"cannot look at {self.path}: {error.strerror}")
+            return False
+
+    def read(self, record: str, default: Shared | None) -> Shared | None:
+        """Return what stands in ``record``; ``default`` if that makes no sense."""
+        directory = self._open()
+        if directory is None:
+            return default
+        try:
+            content = files.read(directory, self._records[record].name)
+            value = None if content is None else shared_of(content)
+        except files.ForeignError as error:
+            self._complain(f"{self.path}: {error}; what was true before stays true")
+            return default
+        except OSError as error:
+            self._complain(f"cannot read in {self.path}: {error.strerror}")
+            return default
+        self._last[record] = value
+        return value
+
+    def write(self, record: str, value: Shared | None) -> bool:
+        """Let all workers know; False if only this one does."""
+        self._last[record] = value
+        directory = self._open()
+        if directory is None:
+            return False
+        watched = self._records[record]
+        watched.forget()  # or what another writes next could look like what there was before
+        try:
+            if value is None:
+                files.remove(directory, watched.name)
+            else:
+                files.write(directory, watched.name, shared_content(value))
+        except OSError as error:
+            if self._vanished(directory):
+                return self._open() is not None and self.write(record, value)
+            self._unwritten.add(record)
+            self.obstacle = f"cannot write in {self.path}: {error.strerror}"
+            self._complain(f"{self.obstacle}; this worker alone knows of the drain")
+            return False
+        self._unwritten.discard(record)
+        if not self._unwritten:
+            self.obstacle = None
+        return True
+
+    # -- startup ------------------------------------------------------------------------------
+
+    def has_started(self) -> bool:
+        """Whether the startup has passed in any worker."""
+        directory = None if self._started else self._open()
+        if directory is not None:
+            try:
+                self._started = files.exists(directory, f"{self._prefix}.started")
+            except OSError as error:
+                self._complain(f"cannot look at {self.path}: {error.strerror}")
+        return self._started
+
+    def start(self) -> None:
+        """Note for all workers that the startup has passed in this one."""
+        directory = None if self.has_started() else self._open()
+        self._started = True
+        if directory is not None:
+            try:
+                files.write(directory, f"{self._prefix}.started", {"pid": os.getpid()})
+            except OSError as error:
+                self._complain(f"cannot write in {self.path}: {error.strerror}")
+
+    # -- the workers --------------------------------------------------------------------------
+
+    def announce(self, worker: Worker) -> None:
+        """Write this worker's line."""
+        directory = self._open()
+        if directory is None:
+            return
+        try:
+            if self._presence is not None and not os.fstat(self._presence).st_nlink:
+                os.close(self._presence)  # somebody has removed it, and nobody would look there
+                self._presence = None
+            if self._presence is None:
+                self._presence = files.lock(directory, f"{self._prefix}.{worker.pid}.lock")
+            files.write(directory, f"{self._prefix}.{worker.pid}.worker", worker_content(worker))
+        except OSError as error:
+            if not self._vanished(directory):
+                self._complain(f"cannot write in {self.path}: {error.strerror}")
+
+    def workers(self) -> list[Worker]:
+        """Return what every worker that lives has last said of itself, the oldest worker first."""
+        directory = self._open()
+        if directory is None:
+            return []
+        found: list[Worker] = []
+        try:
+            for name in os.listdir(directory):
+                if name.startswith(f"{self._prefix}.") and name.endswith(".lock"):
+                    found += self._line(directory, name.removesuffix(".lock"))
+        except OSError as error:
+            self._complain(f"cannot look at {self.path}: {error.strerror}")
+        return sorted(found, key=lambda worker: (worker.started, worker.pid))
+
+    def _line(self, directory: int, stem: str) -> list[Worker]:
+        own = stem == f"{self._prefix}.{os.getpid()}"
+        if not own and files.bury(directory, f"{stem}.lock", f"{stem}.worker"):
+            return []  # it was killed
+        try:
+            content = files.read(directory, f"{stem}.worker")
+            return [] if content is None else [worker_of(content)]
+        except files.ForeignError as error:
+            self._complain(f"{self.path}: {error}")
+            return []
+
+    def leave(self) -> None:
+        """Take this worker's line away."""
+        with self._lock:
+            directory, presence = self._directory, self._presence
+            if directory is None or self._pid != os.getpid():
+                return
+            try:
+                for kind in ("worker", "lock"):
+                    files.remove(directory, f"{self._prefix}.{os.getpid()}.{kind}")
+            except OSError as error:
+                self._complain(f"cannot write in {self.path}: {error.strerror}")
+            if presence is not None:
+                os.close(presence)
+            os.close(directory)
+            self._forget()
+
+    # -- the directory ------------------------------------------------------------------------
+
+    def _open(self) -> int | None:
+        with self._lock:
+            if self._pid != os.getpid():
+                self._left_behind()
+            if not self._tried:
+                self._tried = True
+                self._find()
+            return self._directory
+
+    def _find(self) -> None:
+        if self._scope == "process":
+            self.obstacle = "PROBEKIT_SCOPE is process"
+            return
+        if sys.platform != "linux":
+            self.obstacle = "only Linux tells which processes belong together"
+            return
+        from probekit._lifecycle.pod.place import NoPlaceError, open_directory
+
+        try:
+            key = find_key(self._scope)
+            self._directory, self.path, self._made = open_directory(key, self._environment)
+            files.remove_drafts(self._directory)
+        except (NoPlaceError, OSError, ValueError) as error:
+            self.obstacle = str(error)
+            self._complain(
+                f"the workers of this server have nothing in common ({error}), so that a drain by "
+                f"POST reaches one of them; set PROBEKIT_RUNTIME_DIR to a directory that this user "
+                f"may write to"
+            )
+
+    def renew(self) -> None:
+        """Be as new in a child that was forked: what the parent has open is the parent's."""
+        self._lock = threading.RLock()
+        self._left_behind()
+
+    def _left_behind(self) -> None:
+        for descriptor in (self._directory, self._presence):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._forget()
+
+    def _vanished(self, directory: int) -> bool:
+        """Whether somebody has removed the directory; then a new one takes its place."""
+        with self._lock:
+            if directory != self._directory:
+                return True  # another thread was here first
+            if os.fstat(directory).st_nlink:
+                return False
+            self._complain(f"somebody has removed {self.path}; made anew")
+            self._left_behind()
+            # Who makes it anew writes what it knows; the others find that, and what came since.
+            if self._open() is not None and self._made:
+                for record, value in self._last.items():
+                    if value is not None:
+                        self.write(record, value)
+            return True
+
+    def _complain(self, text: str) -> None:
+        if text not in self._complaints:
+            self._complaints.add(text)
+            logger.warning("shared state: %s", text)
+
+
+def application(name: str) -> str:
+    """Return what tells this application from another of the same name in this process.
+
+    All workers load the same code, so they all come to the same.
+    """
+    _named[name] = count = _named.get(name, 0) + 1
+    return name if count == 1 else application(f"{name}-{count}")
+
+
+_named: dict[str, int] = {}
+
+
+def prefix_of(name: str) -> str:
+    """Return ``name`` as the beginning of names of files, and that of no other application."""
+    slug = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:40]
+    return slug if slug == name else f"{slug}-{zlib.crc32(name.encode()):08x}"
