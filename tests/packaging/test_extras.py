@@ -11,8 +11,10 @@ from ._project import pyproject
 
 EXTRAS = {
     "probekit.starlette": "starlette",
+    "probekit.flask": "flask",
     "probekit.checks.sqlalchemy": "sqlalchemy",
     "probekit.checks.redis": "redis",
+    "probekit.fleet": "redis",
     "probekit.observe.prometheus": "prometheus",
 }
 PACKAGES = {"prometheus": "prometheus_client"}

@@ -39,13 +39,23 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "probekit.server": DOOR,
     "probekit.checks": ("probekit.exceptions", "probekit._core.model"),
     "probekit.observe": (*CORE, "probekit.observers"),
-    "probekit.cli": ("probekit.cli",),
+    "probekit.cli": (
+        "probekit.cli",
+        "probekit.fleet",
+        "probekit.exceptions",
+        "probekit._core.model",
+    ),
     "probekit.__main__": ("probekit.cli",),
+    "probekit._fleet": (*CORE, "probekit._lifecycle", "probekit._fleet"),
+    "probekit.fleet": (*CORE, "probekit._lifecycle", "probekit._fleet"),
     "probekit.testing": ("probekit",),
 }
 
 # Beside these, for annotations alone.
-MAY_NAME: dict[str, tuple[str, ...]] = {"probekit.observe": ("probekit.probes",)}
+MAY_NAME: dict[str, tuple[str, ...]] = {
+    "probekit.observe": ("probekit.probes",),
+    "probekit.fleet": ("probekit.probes",),
+}
 
 
 # Their modules know nothing of one another, but may share private helpers.

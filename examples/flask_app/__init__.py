@@ -1,0 +1,1 @@
+"""A booking service on Flask and gunicorn with probekit: probes and drain over several workers."""
