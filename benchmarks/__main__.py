@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from benchmarks.figures import table
+from benchmarks.fleet import fleet
 from benchmarks.hung import hung
 from benchmarks.in_process import importing, many_checks, pass_through
 from benchmarks.requests import liveness, readiness
@@ -28,6 +29,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "many-checks": many_checks,
     "import": importing,
     "hung": hung,
+    "fleet": fleet,
 }
 
 

@@ -35,7 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: After ``--help`` or ``--version``, with 0, or for a wrong option, with 2.
     """
-    options = parse(argv)
+    words = sys.argv[1:] if argv is None else [*argv]
+    if words[:1] == ["fleet"]:
+        from probekit.cli._fleet import fleet  # which needs Redis's client, unlike a preStop hook
+
+        return fleet(words[1:])
+    options = parse(words)
     try:
         client = Client(
             options.endpoint,

