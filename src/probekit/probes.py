@@ -4,50 +4,24 @@ from __future__ import annotations
 
 import os
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack, overload
 
-from probekit._core.check import CheckFunction, declare
 from probekit._core.clock import Clock
 from probekit._core.model import DrainStep, Probe
-from probekit._core.options import refuse_unknown
+from probekit._declaring import CheckOptions, Declaring, LivenessOptions
 from probekit.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Iterable
 
-    from probekit._core.check import Check
     from probekit._core.model import Drain, Report
     from probekit._core.observer import Observer
-    from probekit._lifecycle.plan import DrainOptions
+    from probekit._lifecycle.options import ProbesOptions
     from probekit._lifecycle.service import Service
 
 __all__ = ["CheckOptions", "Clock", "LivenessOptions", "Probes"]
 
 H = TypeVar("H", bound="Callable[[], object]")
-
-F = TypeVar("F", bound=CheckFunction)
-
-
-class CheckOptions(TypedDict, total=False):
-    """What `Probes.readiness` and its siblings take beside the function; see there."""
-
-    name: str | None
-    timeout: float
-    max_age: float
-    interval: float | None
-    initial_delay: float | None
-    stale_after: float | None
-    critical: bool
-    failure_threshold: int
-    success_threshold: int
-    on_error: Literal["fail", "keep"]
-    cancel_after: float | None
-
-
-class LivenessOptions(CheckOptions, total=False):
-    """What `Probes.liveness` takes beside that."""
-
-    external: bool
 
 
 class HookDecorator(Protocol):
@@ -58,15 +32,7 @@ class HookDecorator(Protocol):
         ...
 
 
-class Decorator(Protocol):
-    """Gives back the function that it decorates."""
-
-    def __call__(self, function: F, /) -> F:
-        """Register ``function`` and return it."""
-        ...
-
-
-class Probes:
+class Probes(Declaring):
     """The checks of an application, and its way out of service.
 
     Make one, declare checks on it, and mount it with a door: `probekit.asgi.ProbeMiddleware`,
@@ -78,7 +44,8 @@ class Probes:
             ``PROBEKIT_DRAIN_DELAY``, else 5 where an orchestrator is seen, else 0.
         observers: Told of results and changes. The default logs changes; ``[]`` is silent.
         clock: For tests.
-        **options: How a drain that SIGTERM began ends. All times in seconds.
+        **options: How a drain that SIGTERM began ends, and when the process counts as stuck. All
+            times in seconds.
 
             - ``drain_until`` (``"delay"``): ``"quiet"``: hand the signal over as soon as no new
               request has come for ``quiet_for``, but not before a prober has seen ``seen_503``
@@ -90,6 +57,11 @@ class Probes:
             - ``linger`` (20): How long to wait, where the server itself does not, until what is in
               flight is done.
             - ``close_websockets`` (False): Close open WebSockets with code 1001 at hand-over.
+            - ``stuck_after`` (5): How long the event loop must show no sign of life, or all threads
+              of a WSGI server be busy with the same requests. None: nobody watches.
+            - ``on_stuck`` (``"report"``): ``"exit"``: end a process that is stuck, for the server
+              to start another.
+            - ``exits_per_hour`` (3): How often that may happen to all workers of a server together.
 
     Attributes:
         name: What metrics call it.
@@ -110,98 +82,29 @@ class Probes:
         drain_delay: float | None = None,
         observers: Iterable[Observer] | None = None,
         clock: Clock | None = None,
-        **options: Unpack[DrainOptions],
+        **options: Unpack[ProbesOptions],
     ) -> None:
         # Here and not above, or to import a name from probekit would load asyncio and logging.
         from probekit._core.clock import SystemClock
+        from probekit._lifecycle.options import split
         from probekit._lifecycle.plan import make_plan
         from probekit._lifecycle.pod.pod import Pod, application
         from probekit._lifecycle.service import Service
+        from probekit._lifecycle.watchdog.policy import make_policy
         from probekit.observers import LoggingObserver
 
         self.name: str = name
-        plan = make_plan(drain_delay, **options)
+        leaving, watching = split(options)
+        plan, policy = make_plan(drain_delay, **leaving), make_policy(**watching)
         try:
             pod = Pod(name=application(name), environment=os.environ)
         except ValueError as error:
             raise ConfigurationError(str(error)) from None
-        self.service: Service = Service(clock=clock or SystemClock(), plan=plan, pod=pod)
+        self.service: Service = Service(
+            clock=clock or SystemClock(), plan=plan, policy=policy, pod=pod
+        )
         for observer in [LoggingObserver()] if observers is None else observers:
             self.observe(observer)
-
-    # -- declaring ----------------------------------------------------------------------------
-
-    @overload
-    def liveness(self, function: F, /, **options: Unpack[LivenessOptions]) -> F: ...
-    @overload
-    def liveness(self, /, **options: Unpack[LivenessOptions]) -> Decorator: ...
-    def liveness(self, function: Any = None, /, **options: Unpack[LivenessOptions]) -> Any:
-        """Declare a check of the process itself: when it fails, the platform restarts it.
-
-        Takes what `readiness` takes, and ``external=True``: without it a ready-made check that
-        talks to something outside is refused, since it would restart every replica at once.
-        """
-        return self._declare(Probe.LIVENESS, function, options)
-
-    @overload
-    def readiness(self, function: F, /, **options: Unpack[CheckOptions]) -> F: ...
-    @overload
-    def readiness(self, /, **options: Unpack[CheckOptions]) -> Decorator: ...
-    def readiness(self, function: Any = None, /, **options: Unpack[CheckOptions]) -> Any:
-        """Declare a check of what new work needs: when it fails, no new work is sent.
-
-        Use it as a bare decorator, as a decorator with options, or as a call. A check takes no
-        argument. It returns None, or a mapping to publish, when all is well; it raises `Unhealthy`
-        or `Degraded`, whose text is published, or anything else, whose class name is.
-
-        Args:
-            function: The check, ``def`` (runs on a thread of its own) or ``async def``.
-            **options: All times in seconds.
-
-                - ``name``: The function's name by default.
-                - ``timeout`` (0.8): How long an answer waits for it.
-                - ``max_age`` (1.0): How long a result is reused.
-                - ``interval`` (None): Run it in the background every so often.
-                - ``initial_delay`` (random within ``interval``): Before its first background run.
-                - ``stale_after`` (three intervals and a timeout): When a result is too old.
-                - ``critical`` (True): False: its failure degrades and takes nothing out of service.
-                - ``failure_threshold``, ``success_threshold`` (1): Outcomes in a row.
-                - ``on_error`` (``"fail"``): ``"keep"``: while the check itself cannot run, its last
-                  good value stands until ``stale_after``.
-                - ``cancel_after`` (30): When a run that goes on and on is cancelled.
-
-        Returns:
-            The function, unchanged.
-
-        Raises:
-            ConfigurationError: If the check or an option cannot work, or the name is taken.
-        """
-        return self._declare(Probe.READINESS, function, options)
-
-    @overload
-    def startup(self, function: F, /, **options: Unpack[CheckOptions]) -> F: ...
-    @overload
-    def startup(self, /, **options: Unpack[CheckOptions]) -> Decorator: ...
-    def startup(self, function: Any = None, /, **options: Unpack[CheckOptions]) -> Any:
-        """Declare a check of a slow first step; until it has passed, readiness fails too.
-
-        Once passed it is not run again. Takes what `readiness` takes.
-        """
-        return self._declare(Probe.STARTUP, function, options)
-
-    def _declare(self, probe: Probe, function: Any, options: Mapping[str, Any]) -> Any:
-        known = LivenessOptions if probe is Probe.LIVENESS else CheckOptions
-        refuse_unknown(f"{probe.value} check", options, known.__optional_keys__)
-
-        def register(function: F) -> F:
-            self.service.engine.add(declare(function, probe=probe, **options))
-            return function
-
-        return register if function is None else register(function)
-
-    def checks(self, probe: Probe) -> tuple[Check, ...]:
-        """Return the checks of ``probe`` in the order of registration."""
-        return tuple(state.check for state in self.service.engine.states[probe].values())
 
     def observe(self, observer: Observer) -> None:
         """Tell ``observer`` of everything that happens from now on."""

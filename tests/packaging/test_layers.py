@@ -26,12 +26,19 @@ DOOR = (
 # What a module, or a folder, may import; the longest name that fits decides.
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "probekit": ("probekit._core", "probekit.exceptions", "probekit.observers", "probekit.probes"),
+    "probekit._declaring": (*CORE, "probekit._lifecycle"),
     "probekit.exceptions": (),
     "probekit._core": CORE,
     "probekit._lifecycle": (*CORE, "probekit._lifecycle"),
     "probekit._web": (*CORE, "probekit._lifecycle", "probekit._web"),
     "probekit.observers": CORE,
-    "probekit.probes": (*CORE, "probekit._lifecycle", "probekit._web", "probekit.observers"),
+    "probekit.probes": (
+        *CORE,
+        "probekit._declaring",
+        "probekit._lifecycle",
+        "probekit._web",
+        "probekit.observers",
+    ),
     "probekit.asgi": DOOR,
     "probekit.starlette": (*DOOR, "probekit.asgi"),
     "probekit.flask": (*DOOR, "probekit.wsgi"),

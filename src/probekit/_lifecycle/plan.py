@@ -6,14 +6,13 @@ import math
 import os
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict, Unpack
 
-from probekit._core.options import refuse_unknown
 from probekit._core.seconds import is_seconds
 from probekit.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["DrainOptions", "Plan", "make_plan"]
+__all__ = ["DrainOptions", "Plan", "is_count", "make_plan"]
 
 VARIABLE = "PROBEKIT_DRAIN_DELAY"
 ORCHESTRATED_DELAY = 5.0
@@ -92,7 +91,6 @@ def make_plan(
     Raises:
         ConfigurationError: If an option or the variable makes no sense.
     """
-    refuse_unknown("Probes", options, DrainOptions.__optional_keys__)
     delay, source = find_delay(drain_delay, os.environ if environment is None else environment)
     until = options.get("drain_until", "delay")
     if until not in ("delay", "quiet"):

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from probekit._core.state import CheckState
     from probekit._lifecycle.plan import Plan
     from probekit._lifecycle.pod.pod import Pod
+    from probekit._lifecycle.watchdog.policy import Policy
+    from probekit._lifecycle.watchdog.stall import Stall
 
     Farewell: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
@@ -62,6 +64,7 @@ class Service:
 
     Attributes:
         clock: The clocks.
+        policy: When the process counts as stuck, and what is done about it.
         pod: What all workers of the server share.
         observers: Who is told.
         engine: Runs the checks.
@@ -75,8 +78,9 @@ class Service:
         farewells: What tells each open WebSocket to go; the doors fill it if the plan says so.
     """
 
-    def __init__(self, *, clock: Clock, plan: Plan, pod: Pod) -> None:
+    def __init__(self, *, clock: Clock, plan: Plan, policy: Policy, pod: Pod) -> None:
         self.clock = clock
+        self.policy: Policy = policy
         self.pod: Pod = pod
         self._keeper = Keeper(self._keep)
         self._since = clock.time()
@@ -265,6 +269,9 @@ class Service:
             seen_503=self.evidence.seen_503,
             loop_lag=round(self.engine.heartbeat.lag, 3),
             oldest=traffic.oldest(),
+            jobs=0,
+            stuck="" if (stall := self.stall) is None else str(stall),
+            stuck_after=self.policy.stuck_after or 0.0,
         )
 
     def renew(self) -> None:
@@ -273,6 +280,13 @@ class Service:
         self._phase = "idle"
         self.traffic.requests.clear()
         self.traffic.websockets.clear()
+
+    # -- standing still -----------------------------------------------------------------------
+
+    @property
+    def stall(self) -> Stall | None:
+        """What the process has been stuck in for longer than the policy allows, or None."""
+        return None
 
     # -- living -------------------------------------------------------------------------------
 

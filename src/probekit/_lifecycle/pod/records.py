@@ -44,6 +44,9 @@ class Worker(NamedTuple):
         seen_503: How many 503s a prober has got from it in this drain.
         loop_lag: Seconds by which its event loop was late.
         oldest: The oldest of what is in flight in it: method and path, and since when (monotonic).
+        jobs: How many jobs are in flight in it.
+        stuck: What it has been stuck in for longer than ``stuck_after``; empty if it is not.
+        stuck_after: Seconds after which it counts as stuck; 0 if nobody watches.
     """
 
     pid: int
@@ -57,6 +60,9 @@ class Worker(NamedTuple):
     seen_503: int = 0
     loop_lag: float = 0.0
     oldest: tuple[tuple[str, float], ...] = ()
+    jobs: int = 0
+    stuck: str = ""
+    stuck_after: float = 0.0
 
 
 def shared_content(value: Shared) -> dict[str, Any]:
@@ -84,7 +90,7 @@ def shared_of(content: dict[str, Any]) -> Shared:
 def worker_content(worker: Worker) -> dict[str, Any]:
     """Return what is written of a worker; paths are what clients say, and of any length."""
     oldest = [(as_text(what), since) for what, since in worker.oldest]
-    return worker._asdict() | {"oldest": oldest}
+    return worker._asdict() | {"oldest": oldest, "stuck": as_text(worker.stuck)}
 
 
 def worker_of(content: dict[str, Any]) -> Worker:
@@ -101,14 +107,15 @@ def worker_of(content: dict[str, Any]) -> Worker:
         )
     except (TypeError, ValueError, OverflowError) as error:
         raise ForeignError(f"the file of a worker makes no sense: {error!r}") from None
-    counts = (worker.pid, worker.requests, worker.websockets, worker.seen_503)
-    moments = (worker.started, worker.at, worker.loop_lag)
+    counts = (worker.pid, worker.requests, worker.websockets, worker.seen_503, worker.jobs)
+    moments = (worker.started, worker.at, worker.loop_lag, worker.stuck_after)
     flags = {type(worker.ready), type(worker.draining)}
     if not (
         all(type(count) is int and 0 <= count < MANY for count in counts)
         and all(is_moment(moment) for moment in moments)
         and (worker.latest is None or is_moment(worker.latest))
         and flags == {bool}
+        and is_text(worker.stuck)
         and all(is_text(what) and is_moment(since) for what, since in worker.oldest)
     ):
         raise ForeignError("the file of a worker makes no sense")
