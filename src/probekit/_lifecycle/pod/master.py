@@ -12,10 +12,10 @@ import os
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from types import FrameType
 
 __all__ = ["Key", "find_key", "start_time"]
@@ -114,7 +114,10 @@ def gunicorn_arbiter() -> int | None:
     """
     if "gunicorn.arbiter" not in sys.modules:
         return None
-    for frame in main_frames():
+    # Where the main thread is, and where its first greenlet is. Looked up here: of a function that
+    # has returned, or of a generator that waits, nobody could tell who called it.
+    frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage] - documented, for debuggers
+    for frame in (frames.get(threading.main_thread().ident or 0), first_greenlet()):
         while frame is not None:
             if frame.f_code.co_name == "spawn_worker" and "gunicorn" in frame.f_globals["__name__"]:
                 return int(frame.f_locals["self"].pid)
@@ -122,13 +125,12 @@ def gunicorn_arbiter() -> int | None:
     return None
 
 
-def main_frames() -> Iterator[FrameType | None]:
-    """Yield where the main thread is, and where its first greenlet is, if it has such."""
-    frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage] - documented, for debuggers
-    yield frames.get(threading.main_thread().ident or 0)
+def first_greenlet() -> FrameType | None:
+    """Return where the first greenlet of this thread waits, if there are greenlets."""
     greenlet: Any = sys.modules.get("greenlet")
-    if greenlet is not None:
-        first = greenlet.getcurrent()
-        while first.parent is not None:
-            first = first.parent
-        yield first.gr_frame
+    if greenlet is None:
+        return None
+    first = greenlet.getcurrent()
+    while first.parent is not None:
+        first = first.parent
+    return cast("FrameType | None", first.gr_frame)
