@@ -32,16 +32,20 @@ class Traffic:
         clock: As given.
         requests: HTTP requests whose response is not complete; probes are not among them.
         websockets: Open WebSockets.
+        jobs: Jobs that a worker has begun and not ended.
+        blocks: What a worker is inside of, and leaves by itself when it sees that it drains.
         latest: When the last ordinary request or WebSocket came, or None (monotonic seconds).
         counted: Whether there is a door that sees ordinary requests at all.
     """
 
-    __slots__ = ("clock", "counted", "latest", "requests", "websockets")
+    __slots__ = ("blocks", "clock", "counted", "jobs", "latest", "requests", "websockets")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock: Callable[[], float] = clock
         self.requests: dict[object, Entry] = {}
         self.websockets: dict[object, Entry] = {}
+        self.jobs: dict[object, Entry] = {}
+        self.blocks: dict[object, Entry] = {}
         self.latest: float | None = None
         self.counted: bool = False
 
@@ -51,7 +55,7 @@ class Traffic:
 
     def idle(self) -> bool:
         """Whether nothing is in flight."""
-        return not self.requests and not self.websockets
+        return not (self.requests or self.websockets or self.jobs or self.blocks)
 
     def since_latest(self) -> float | None:
         """Return how many seconds ago the last ordinary request came, or None if none ever did."""
@@ -61,7 +65,8 @@ class Traffic:
     def oldest(self) -> tuple[tuple[str, float], ...]:
         """Return what has been in flight longest: method and path, and since when."""
         # Copies, since they change in another thread.
-        entries = [*self.requests.copy().values(), *self.websockets.copy().values()]
+        kinds = (self.requests, self.websockets, self.jobs)
+        entries = [entry for kind in kinds for entry in kind.copy().values()]
         entries.sort(key=lambda entry: entry[1])
         return tuple((describe(scope), since) for scope, since in entries[:SHOWN])
 
@@ -70,7 +75,7 @@ class Traffic:
         now = self.clock()
         oldest = self.oldest()
         names = [f"{what} for {now - since:.1f} s" for what, since in oldest]
-        more = len(self.requests) + len(self.websockets) - len(oldest)
+        more = len(self.requests) + len(self.websockets) + len(self.jobs) - len(oldest)
         if more > 0:
             names.append(f"and {more} more")
         return ", ".join(names)
