@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ask_main_thread", "in_main_thread", "prepare", "signal_main_thread"]
+__all__ = ["ask_main_thread", "greenlets", "in_main_thread", "prepare", "signal_main_thread"]
 
 _errands: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
 

@@ -14,6 +14,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from probekit._lifecycle.errand import greenlets
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import FrameType
@@ -126,9 +128,13 @@ def gunicorn_arbiter() -> int | None:
 
 
 def first_greenlet() -> FrameType | None:
-    """Return where the first greenlet of this thread waits, if there are greenlets."""
+    """Return where the first greenlet of this thread waits, if gevent made threads greenlets.
+
+    Elsewhere nobody is asked: to look would give a thread greenlets that has none, and what that
+    leaves behind is cleared away by a thread that it has nothing to do with.
+    """
     greenlet: Any = sys.modules.get("greenlet")
-    if greenlet is None:
+    if greenlet is None or not greenlets():
         return None
     first = greenlet.getcurrent()
     while first.parent is not None:
