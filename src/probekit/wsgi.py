@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
@@ -11,6 +12,7 @@ from probekit._core.options import refuse_unknown
 from probekit._core.portal import PORTAL
 from probekit._web.endpoints import EndpointOptions, Endpoints
 from probekit._web.environ import end_connection, full_path, request_of
+from probekit._web.pool import pool_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -53,9 +55,13 @@ class ProbeMiddleware:
         self._app = app
         self._service = probes.service
         self._endpoints = Endpoints(probes.service, **options)
+        self._met = False
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Handle a request."""
+        if not self._met:
+            self._met = True
+            self._service.traffic.threads = pool_size(environ)
         if not self._service.served:
             self._begin()
         path = full_path(environ)
@@ -65,7 +71,8 @@ class ProbeMiddleware:
             return self._answer(found, environ, start)
         traffic = self._service.traffic
         traffic.latest = now = traffic.clock()
-        scope = {"method": environ.get("REQUEST_METHOD", "GET"), "path": path}
+        method: str = environ.get("REQUEST_METHOD", "GET")
+        scope = {"method": method, "path": path, "thread": threading.get_ident()}
         traffic.requests[start] = scope, now  # the function is this request's alone
         try:
             inner = self._app(environ, start)

@@ -29,6 +29,7 @@ def test_checks_run_at_the_same_time() -> None:
         answers = [get(server.port, "/readyz") for _ in range(4)]
         assert {answer.status for answer in answers} == {200}
         assert min(answer.seconds for answer in answers) < 0.55
+        assert get(server.port, "/pool").json()["threads"] is None  # as many as come
 
 
 @pytest.mark.parametrize("hang", ["sync", "async"])

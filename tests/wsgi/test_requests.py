@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from tests.e2e.servers import Server
 
 HERE = (APPS / "shop.py").read_bytes()
+POOLS = {"gunicorn-gthread": 4, "waitress": 4, "werkzeug": None, "granian": 4}
+"""The servers, and how many requests each handles at once, if that has a limit."""
 
 
-@pytest.fixture(scope="module", params=["gunicorn-gthread", "waitress", "werkzeug", "granian"])
+@pytest.fixture(scope="module", params=POOLS)
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """Each server with one worker of some threads."""
     with serve(request.param, PROBEKIT_DRAIN_DELAY="0") as running:
@@ -38,6 +40,12 @@ def idle(server: Server) -> bool:
     """Whether no request is in flight."""
     number: int = state(server)["in_flight"]["requests"]
     return number == 0
+
+
+def test_the_size_of_its_pool_is_known(server: Server, request: pytest.FixtureRequest) -> None:
+    """Each server is asked in its own way; a request says which thread it holds."""
+    name = request.node.callspec.params["server"]
+    assert get(server.port, "/pool").json() == {"threads": POOLS[name], "here": True}
 
 
 @pytest.mark.parametrize("path", ["/", "/stream", "/file", "/list", "/fails"])

@@ -36,9 +36,19 @@ class Traffic:
         blocks: What a worker is inside of, and leaves by itself when it sees that it drains.
         latest: When the last ordinary request or WebSocket came, or None (monotonic seconds).
         counted: Whether there is a door that sees ordinary requests at all.
+        threads: How many requests the server handles at once in this process, where a door knows.
     """
 
-    __slots__ = ("blocks", "clock", "counted", "jobs", "latest", "requests", "websockets")
+    __slots__ = (
+        "blocks",
+        "clock",
+        "counted",
+        "jobs",
+        "latest",
+        "requests",
+        "threads",
+        "websockets",
+    )
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock: Callable[[], float] = clock
@@ -48,6 +58,7 @@ class Traffic:
         self.blocks: dict[object, Entry] = {}
         self.latest: float | None = None
         self.counted: bool = False
+        self.threads: int | None = None
 
     def in_flight(self) -> dict[str, int]:
         """Return the counts by kind."""

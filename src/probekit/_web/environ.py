@@ -13,7 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import FrameType
 
-__all__ = ["Environ", "end_connection", "full_path", "request_of"]
+__all__ = [
+    "Environ",
+    "end_connection",
+    "full_path",
+    "gunicorn_request",
+    "request_of",
+    "waitress_channel",
+]
 
 Environ: TypeAlias = "dict[str, Any]"
 
@@ -127,16 +134,26 @@ def gunicorn_response() -> Any:
     It is a local variable of the worker's; ``start_response`` is bound to it, but may have come
     here through somebody's middleware.
     """
+    frame = gunicorn_request()
+    return None if frame is None else frame.f_locals["resp"]
+
+
+def gunicorn_request() -> FrameType | None:
+    """Return where gunicorn's worker handles the request on this thread, or None."""
     frame: FrameType | None = sys._getframe()  # pyright: ignore[reportPrivateUsage] - documented
     while frame is not None:
         module: str = frame.f_globals.get("__name__", "")
         if frame.f_code.co_name == "handle_request" and module.startswith("gunicorn."):
-            return frame.f_locals["resp"]
+            return frame
         frame = frame.f_back
     return None
 
 
 def waitress_request(environ: Environ) -> Any:
     """Return waitress's own idea of this request, or None; the standard knows none."""
-    channel = getattr(environ.get("waitress.client_disconnected"), "__self__", None)
-    return next(iter(getattr(channel, "requests", ())), None)
+    return next(iter(getattr(waitress_channel(environ), "requests", ())), None)
+
+
+def waitress_channel(environ: Environ) -> Any:
+    """Return waitress's connection to the client, or None."""
+    return getattr(environ.get("waitress.client_disconnected"), "__self__", None)

@@ -90,6 +90,13 @@ def create_app() -> Flask:
     def fails() -> str:
         raise ValueError("no")
 
+    @app.get("/pool")
+    def pool() -> dict[str, Any]:
+        traffic = probes.service.traffic
+        scopes = [scope for scope, _ in traffic.requests.values()]
+        here = any(scope["thread"] == threading.get_ident() for scope in scopes)
+        return {"threads": traffic.threads, "here": here}
+
     @app.get("/threads")
     def threads() -> list[str]:
         return [thread.name for thread in threading.enumerate()]
