@@ -56,6 +56,7 @@ class ProbeMiddleware:
         self._service = probes.service
         self._endpoints = Endpoints(probes.service, **options)
         self._met = False
+        probes.service.traffic.counted = True
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Handle a request."""

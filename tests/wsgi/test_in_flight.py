@@ -55,7 +55,7 @@ class Rigid(FileWrapper):
         super().__setattr__(name, value)
 
 
-def returning(body: object) -> tuple[ProbeMiddleware, Probes]:
+def returning(body: object, probes: Probes | None = None) -> tuple[ProbeMiddleware, Probes]:
     """Return an application that answers with ``body``, behind the probes."""
 
     def app(_: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -64,7 +64,7 @@ def returning(body: object) -> tuple[ProbeMiddleware, Probes]:
             raise body
         return body  # type: ignore[return-value] # what is wrong fails in the server
 
-    probes = Probes(drain_delay=0)
+    probes = probes or Probes(drain_delay=0)
     return ProbeMiddleware(app, probes=probes), probes
 
 
@@ -185,3 +185,12 @@ def test_probes_are_not_in_flight() -> None:
     response = app(environ_of("/readyz"), asker.start_response)
     assert probes.in_flight["requests"] == 0
     asker.finish(response)
+
+
+def test_the_traffic_is_evidence() -> None:
+    """With ``drain_until="quiet"`` a drain does not end while ordinary requests come."""
+    probes = Probes(drain_delay=0, drain_until="quiet", quiet_for=9)
+    app, _ = returning([], probes)
+    assert probes.service.evidence.enough(elapsed=10)
+    ask(app, "/")
+    assert not probes.service.evidence.enough(elapsed=10)
