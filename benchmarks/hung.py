@@ -37,12 +37,18 @@ def hung() -> list[Figure]:
             {name: p99_of(server) for name, server in {**servers, "calm": calm}.items()},
             rounds=ROUNDS,
         )
+    return figures + compare_p99(found)
+
+
+def compare_p99(found: dict[str, list[float]], where: str = "") -> list[Figure]:
+    """Return the figures of another route beside each kind of hung check."""
     before = median(found["calm"])
+    figures = []
     for hang, words in HANGS.items():
         after = median(found[hang])
         figures.append(
             Figure(
-                name=f"another route's p99, hung check / none ({words})",
+                name=f"another route's p99, hung check / none ({where}{words})",
                 measured=after / before,
                 target=1.3,
                 how=f"{after * 1000:.2f} / {before * 1000:.2f} ms",

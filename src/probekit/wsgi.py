@@ -88,7 +88,9 @@ class ProbeMiddleware:
         endpoint, tail = found
         request = request_of(environ, tail)
         try:
-            response = PORTAL.run(lambda: endpoint.answer(request))
+            response = endpoint.at_once(request)
+            if response is None:
+                response = PORTAL.run(lambda: endpoint.answer(request))
         except Exception:
             logger.exception("probekit failed to answer: its event loop is not to be had")
             response = endpoint.fault()

@@ -21,7 +21,8 @@ class Observer:
 
     Subclass it and override what you need; the methods that you leave out cost nothing. They are
     called on the event loop's thread, in the order of registration, and **must not block**; only
-    `on_drain` comes from whichever thread turned the switch. An observer that raises is logged and
+    `on_drain` comes from whichever thread turned the switch, and `on_answer`, on WSGI, from
+    whichever thread gave the answer. An observer that raises is logged and
     harms nothing.
     """
 

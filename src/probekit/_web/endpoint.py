@@ -43,6 +43,11 @@ class Endpoint(ABC):
             logger.exception("probekit failed to answer %s", type(self).__name__)
             return self.fault()
 
+    def at_once(self, request: Request) -> Response | None:
+        """Answer on any thread, without the loop; None if that cannot be: see `answer`."""
+        del request
+        return None
+
     @abstractmethod
     async def respond(self, request: Request) -> Response:
         """Answer a request that is allowed."""

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, NamedTuple
 
 from probekit._core.model import Probe
+from probekit._web.access import within
 from probekit._web.endpoint import Endpoint
 from probekit._web.message import respond
 from probekit._web.problem import method_not_allowed, not_found
@@ -14,7 +15,7 @@ from probekit._web.render import content_type, render
 from probekit._web.workers import workers_text
 
 if TYPE_CHECKING:
-    from probekit._core.model import Drain
+    from probekit._core.model import Drain, Report, Status
     from probekit._lifecycle.service import Service
     from probekit._web.access import Network
     from probekit._web.message import Request, Response
@@ -22,11 +23,14 @@ if TYPE_CHECKING:
 
 __all__ = ["ProbeEndpoint"]
 
+METHODS = {"GET", "HEAD", "OPTIONS"}
+
 
 class Rendered(NamedTuple):
     """An answer that can be given again, and what it rests on."""
 
     response: Response
+    status: Status
     version: int
     draining: Drain | None
     valid_until: float
@@ -51,9 +55,40 @@ class ProbeEndpoint(Endpoint):
         self._details: Details = details
         self._last: Rendered | None = None
 
+    def at_once(self, request: Request) -> Response | None:
+        """Answer a plain liveness request if nothing must be run for it, and it is no news.
+
+        A process is no less alive because the loop of its checks is busy or gone.
+        """
+        if (
+            self._probe is not Probe.LIVENESS
+            or request.method not in METHODS
+            or not is_plain(request)
+            or (self._allowed is not None and not within(request.client, self._allowed))
+        ):
+            return None
+        last = self._last
+        if last is None:
+            return None
+        response = last.response if self._still_true(last) else self._known(last.status)
+        if response is not None:
+            self._service.answered(self._probe, response.status)
+        return response
+
+    def _known(self, before: Status) -> Response | None:
+        service = self._service
+        now = service.clock.monotonic()
+        if not all(state.fresh(now) for state in dict(service.engine.states[self._probe]).values()):
+            return None
+        version = service.engine.version
+        report = service.peek(self._probe)
+        if report.status is not before:
+            return None  # observers hear of it on the loop
+        return self._render(report, JSON, version=version)
+
     async def respond(self, request: Request) -> Response:
         """Answer any prober; OPTIONS is what HAProxy sends if nobody tells it otherwise."""
-        if request.method not in {"GET", "HEAD", "OPTIONS"}:
+        if request.method not in METHODS:
             return method_not_allowed(request.method, "GET", "HEAD", "OPTIONS")
         service = self._service
         service.serving()
@@ -77,8 +112,7 @@ class ProbeEndpoint(Endpoint):
         return respond(code, b"application/json", json.dumps(body).encode() + b"\n")
 
     async def _report(self, request: Request) -> Response:
-        accept = request.header(b"accept")
-        plain = not request.query and not request.tail and accept in {None, "*/*", JSON}
+        plain = is_plain(request)
         if plain and (last := self._last) is not None and self._still_true(last):
             return last.response
         service, only = self._service, request.tail or None
@@ -87,16 +121,24 @@ class ProbeEndpoint(Endpoint):
         ):
             return self._no_such_check(only)
         question = parse_query(request.query) if request.query else Question()
-        media = TEXT if question.verbose else accepted(accept)
+        media = TEXT if question.verbose else accepted(request.header(b"accept"))
         report = await service.report(self._probe, only=only, exclude=question.exclude)
         more = ""
         if question.verbose and self._probe is Probe.READINESS and self._details == "full":
             more = workers_text(service.workers(), report.at)
+        version = service.engine.version if plain else None
+        return self._render(report, media, more=more, version=version)
+
+    def _render(
+        self, report: Report, media: str, *, more: str = "", version: int | None
+    ) -> Response:
+        """Write the answer out, and keep it if a version is given that it rests on."""
         body = render(report, media, self._details, more=more)
         response = respond(200 if report.passing else 503, content_type(media), body)
-        if plain:
-            version = service.engine.version
-            self._last = Rendered(response, version, report.draining, report.valid_until)
+        if version is not None:
+            self._last = Rendered(
+                response, report.status, version, report.draining, report.valid_until
+            )
         return response
 
     def _still_true(self, last: Rendered) -> bool:
@@ -113,3 +155,10 @@ class ProbeEndpoint(Endpoint):
         probe = self._probe.value
         names = ", ".join(self._service.engine.states[self._probe]) or "none"
         return not_found(f"{probe} has no check {name[:50]!r}; there are: {names}")
+
+
+def is_plain(request: Request) -> bool:
+    """Whether nothing special is asked for, so that all who ask so get the same answer."""
+    if request.query or request.tail:
+        return False
+    return request.header(b"accept") in {None, "*/*", JSON}
