@@ -38,7 +38,7 @@ def flask() -> list[Figure]:
             figures += probes(server, f"Flask, {HANGS[hang]}")
         found = interleaved(
             {name: p99_of(server) for name, server in {**servers, "calm": calm}.items()},
-            rounds=5,
+            rounds=11,
         )
     return figures + compare_p99(found, "Flask, ")
 
