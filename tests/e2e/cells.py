@@ -19,12 +19,13 @@ class Cell(NamedTuple):
     """A server in one mode.
 
     Args:
-        on: A key of `tests.e2e.servers.SERVERS`.
+        on: A key of `tests.e2e.servers.SERVERS` or `WSGI_SERVERS`.
         options: Further arguments of the server.
         workers: In how many processes the lifespan runs.
         status: The exit status after SIGTERM, as a shell counts.
         ci: Whether every change is tried on it.
         hurried: Why the server's own limits cut the drain, so that nothing is expected of it.
+        app: The application, in `tests.e2e.servers.APPS`.
     """
 
     on: str
@@ -33,6 +34,7 @@ class Cell(NamedTuple):
     status: int = 0
     ci: bool = False
     hurried: str = ""
+    app: str = "rolling"
 
 
 def workers(count: int, *options: str) -> tuple[str, ...]:
@@ -40,10 +42,21 @@ def workers(count: int, *options: str) -> tuple[str, ...]:
     return ("--workers", str(count), *options)
 
 
+def wsgi(on: str, *options: str, ci: bool = False, hurried: str = "") -> Cell:
+    """Return a cell for the application that knows no lifespan."""
+    return Cell(on, options, workers=0, ci=ci, hurried=hurried, app="rolling_wsgi")
+
+
 KILL = ("--workers-kill-timeout", "1")
 KILLED = "--workers-kill-timeout is shorter than the drain"
 LIMIT = ("--timeout-graceful-shutdown", "2")
 RELOAD = ("--reload", "--reload-dir", str(APPS))
+RELOADED = "the reloader kills its child"
+GTHREAD = ("--threads", "8", *workers(1))
+GTHREAD_2 = ("--threads", "8", *workers(2))
+SYNC = workers(8)
+"""Fewer would all be busy with slow requests, and the balancer's health check would wait."""
+GRANIAN = ("--blocking-threads", "12")
 GUNICORN_ASYNCIO = ("--asgi-loop", "asyncio")
 GUNICORN_UVLOOP = ("--asgi-loop", "uvloop")
 
@@ -79,5 +92,17 @@ CELLS: Mapping[str, Cell] = {
     "granian/1-kill": Cell("granian-uvloop", workers(1, *KILL), hurried=KILLED),
     "granian/2-kill": Cell("granian-uvloop", workers(2, *KILL), workers=2, hurried=KILLED),
     "daphne": Cell("daphne", workers=0, ci=True),
+    "wsgi/gthread-w1": wsgi("gunicorn-gthread", *GTHREAD, ci=True),
+    "wsgi/gthread-w2": wsgi("gunicorn-gthread", *GTHREAD_2),
+    "wsgi/gthread-preload": wsgi("gunicorn-gthread", *GTHREAD_2, "--preload"),
+    "wsgi/sync-w4": wsgi("gunicorn-sync", *workers(4)),
+    "wsgi/sync-w8": wsgi("gunicorn-sync", *SYNC),
+    "wsgi/sync-preload": wsgi("gunicorn-sync", *SYNC, "--preload"),
+    "wsgi/gevent": wsgi("gunicorn-gevent", *workers(2)),
+    "wsgi/granian-1": wsgi("granian-wsgi", *GRANIAN, *workers(1), ci=True),
+    "wsgi/granian-2": wsgi("granian-wsgi", *GRANIAN, *workers(2)),
+    "wsgi/waitress": wsgi("waitress", "--threads=12", ci=True),
+    "wsgi/werkzeug": wsgi("werkzeug"),
+    "wsgi/werkzeug-reload": wsgi("werkzeug", "--reload", hurried=RELOADED),
 }
 """By the names that `scripts/rolling` takes."""

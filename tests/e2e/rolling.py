@@ -163,7 +163,7 @@ class Instance:
         self._notes = Path(tempfile.mkdtemp(dir=self._directory))
         self._server = self._stack.enter_context(
             serve(
-                "rolling",
+                self._cell.app,
                 self._cell.on,
                 *self._cell.options,
                 port=self.port,

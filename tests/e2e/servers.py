@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-__all__ = ["APPS", "SERVERS", "Server", "lasting_port", "serve", "session"]
+__all__ = ["APPS", "SERVERS", "WSGI_SERVERS", "Server", "lasting_port", "serve", "session"]
 
 APPS = Path(__file__).parent / "apps"
 
@@ -71,6 +71,27 @@ SERVERS: Mapping[str, Callable[..., list[str]]] = {
     "daphne": daphne,
 }
 """The command lines, after ``python -m``, by the name of the server and its event loop."""
+
+
+def granian_wsgi(app: Path, port: int, *options: str) -> list[str]:
+    """Return the command line of granian for a WSGI application."""
+    where = ["--interface", "wsgi", "--no-ws", "--host", "127.0.0.1", "--port", str(port)]
+    return ["granian", f"{app.stem}:app", *where, *options]
+
+
+WSGI_SERVERS: Mapping[str, Callable[..., list[str]]] = {
+    "gunicorn-gthread": lambda app, port, *more: gunicorn(app, port, "-k", "gthread", *more),
+    "gunicorn-sync": lambda app, port, *more: gunicorn(app, port, "-k", "sync", *more),
+    "gunicorn-gevent": lambda app, port, *more: gunicorn(app, port, "-k", "gevent", *more),
+    "granian-wsgi": granian_wsgi,
+    "waitress": lambda app, port, *more: [
+        *("waitress", f"--listen=127.0.0.1:{port}", *more, f"{app.stem}:app")
+    ],
+    "werkzeug": lambda app, port, *more: [
+        *("flask", "--app", app.stem, "run", "--port", str(port), *more)
+    ],
+}
+"""The same of the servers for WSGI applications."""
 
 
 class Server:
@@ -235,7 +256,7 @@ def serve(
 
     Args:
         app: The module's name in `APPS`, or the path of its file.
-        on: A key of `SERVERS`.
+        on: A key of `SERVERS`, or of `WSGI_SERVERS`.
         *options: Further arguments of the server.
         port: Where it listens; by default where nobody does.
         measured: See `Server`.
@@ -246,5 +267,6 @@ def serve(
     # Not every server can be told where the module is.
     paths = [str(path.parent), os.environ.get("PYTHONPATH")]
     environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-    command = [sys.executable, "-m", *SERVERS[on](path, port, *options)]
+    command_of = SERVERS.get(on) or WSGI_SERVERS[on]
+    command = [sys.executable, "-m", *command_of(path, port, *options)]
     return Server(command, port=port, measured=measured, **environ)
