@@ -140,10 +140,17 @@ def test_servers_without_a_known_limit_are_named(module: str, name: str) -> None
     assert (str(server), server.waits, server.time_left) == (name, True, None)
 
 
-def test_twisted_does_not_wait_for_what_is_in_flight() -> None:
-    """Daphne stops its reactor on the spot, so that must be done before."""
-    server = server_of(of_module("twisted.internet.base"))
-    assert (server.name, server.waits) == ("daphne (Twisted)", False)
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("twisted.internet.base", "daphne (Twisted)"),
+        ("werkzeug._reloader", "werkzeug's reloader"),
+    ],
+)
+def test_servers_that_do_not_wait_for_what_is_in_flight(module: str, name: str) -> None:
+    """They stop on the spot, so that it must be done before."""
+    server = server_of(of_module(module))
+    assert (server.name, server.waits) == (name, False)
 
 
 class Application:

@@ -48,6 +48,9 @@ SERVERS: Mapping[str, Callable[[str, int], list[str]]] = {
     "gunicorn-gevent": gunicorn("gevent"),
     "waitress": lambda app, port: ["waitress", f"--listen=127.0.0.1:{port}", f"{app}:app"],
     "werkzeug": lambda app, port: ["flask", "--app", app, "run", "--port", str(port)],
+    "werkzeug-reload": lambda app, port: [
+        *("flask", "--app", app, "run", "--port", str(port), "--reload")
+    ],
     "granian": granian(1),
     "granian-2": granian(2),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import signal
 import threading
 import time
@@ -97,6 +98,20 @@ def test_sigterm_loses_nothing(on: str) -> None:
         assert server.wait() == 0
         assert time.monotonic() - signalled >= DELAY
         assert not any(running(pid) for pid in before)
+
+
+def test_the_child_of_a_reloader_loses_nothing() -> None:
+    """Whoever signals it alone, since its parent would kill it, finds it as patient as others."""
+    with serve("werkzeug-reload", measured=False) as server:
+        wait_until(lambda: armed(server), "SIGTERM is taken over")
+        [child] = workers(server)
+        client, late = ask_in_background(server.port, f"/slow?for={DELAY + 0.8}")
+        time.sleep(0.2)  # that it is being served
+        os.kill(child, signal.SIGTERM)
+        client.join()
+        assert [(answer.status, answer.body) for answer in late] == [(200, b"late")]
+        assert server.wait() == 0
+        assert "handing the signal to werkzeug's reloader" in server.log()
 
 
 def armed(server: Server) -> bool:

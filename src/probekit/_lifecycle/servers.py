@@ -10,8 +10,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Server", "gunicorn_worker", "owner", "server_of"]
 
-SERVERS = {"granian": "granian", "hypercorn": "hypercorn", "twisted": "daphne (Twisted)"}
+SERVERS = {
+    "granian": "granian",
+    "hypercorn": "hypercorn",
+    "twisted": "daphne (Twisted)",
+    "werkzeug": "werkzeug's reloader",
+}
 """What people call the servers, by package."""
+ON_THE_SPOT = {"twisted", "werkzeug"}
+"""Those that stop without a look at what is in flight."""
 
 
 class Server(NamedTuple):
@@ -66,9 +73,8 @@ def server_of(handler: object) -> Server:
         limit = number(getattr(config, "timeout_graceful_shutdown", None))
         return Server("uvicorn", "timeout_graceful_shutdown", limit)
     name = getattr(handler, "__qualname__", None) or type(handler).__qualname__
-    # daphne stops its reactor on the spot.
     return Server(
-        SERVERS.get(package) or f"the handler {module}.{name}", waits=package != "twisted"
+        SERVERS.get(package) or f"the handler {module}.{name}", waits=package not in ON_THE_SPOT
     )
 
 
