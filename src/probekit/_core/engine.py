@@ -180,11 +180,14 @@ class Engine:
             return None
         self._loop = loop = current_loop()
         self._schedule.clear()
+        beats = self.heartbeat.thread is not None
         self.heartbeat.stop()
         for states in self.states.values():
             for state in states.values():
                 self._move(state, loop)
         self._plan(loop)
+        if beats:
+            self.heartbeat.start(loop)
         return loop
 
     def _move(self, state: CheckState, loop: Loop) -> None:
