@@ -10,16 +10,21 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from probekit import Probes
-from probekit._core.portal import PORTAL, Portal
+from probekit._core.portal import LOOKED_AFTER, PORTAL, Portal
 from probekit.wsgi import ProbeMiddleware
 from tests.waiting import wait_until
 
 from ._asking import ask
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 
@@ -97,6 +102,177 @@ def test_a_loop_that_was_closed_is_replaced() -> None:
     finally:
         logging.getLogger("probekit").removeHandler(closer)
     assert portal.run(loop) is not first
+
+
+async def its_loop() -> asyncio.AbstractEventLoop:
+    """Return the loop that turns."""
+    return asyncio.get_running_loop()
+
+
+class Broken(logging.Handler):
+    """Raises, as no handler should."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Raise."""
+        raise ValueError(record)
+
+
+@contextmanager
+def heard_by(handler: logging.Handler) -> Iterator[None]:
+    """Let a handler have what probekit logs."""
+    logging.getLogger("probekit").addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger("probekit").removeHandler(handler)
+
+
+def kill_its_thread(portal: Portal) -> None:
+    """End the thread at a place where nothing catches what ends it."""
+    loop = portal.run(its_loop)
+    before = portals()
+
+    def break_it() -> None:
+        setattr(loop, "run_forever", None)  # noqa: B010 - not a method any more
+        loop.stop()
+
+    loop.call_soon_threadsafe(break_it)
+    wait_until(lambda: portals() == before - 1, "its thread has ended")
+    assert not loop.is_closed()
+
+
+def test_a_thread_that_died_is_replaced(caplog: pytest.LogCaptureFixture) -> None:
+    """A loop that breaks ends its thread, the log says so, and the next question finds another."""
+    portal = Portal()
+    first = portal.run(its_loop)
+    kill_its_thread(portal)
+    assert "the event loop of the checks has broken" in caplog.text
+    assert portal.run(answer) == 42
+    assert portal.run(its_loop) is not first
+    assert first.is_closed()  # and what it held is free
+
+
+def test_a_thread_that_died_without_a_word_is_replaced() -> None:
+    """Logging that is broken itself changes nothing."""
+    portal = Portal()
+    with heard_by(Broken()):
+        kill_its_thread(portal)
+        assert portal.run(answer) == 42
+
+        def leave() -> None:
+            raise SystemExit(1)
+
+        portal.run(its_loop).call_soon_threadsafe(leave)
+        assert portal.run(answer) == 42
+
+
+def test_a_loop_that_cannot_be_closed_is_replaced() -> None:
+    """What is left of it is nobody's concern."""
+    portal = Portal()
+    first = portal.run(its_loop)
+    kill_its_thread(portal)
+    close = first.close
+
+    def fail() -> None:
+        close()
+        raise OSError("not open")
+
+    setattr(first, "close", fail)  # noqa: B010 - a loop of which no good can come
+    assert portal.run(answer) == 42
+
+
+def test_who_waits_for_a_loop_that_dies_is_told() -> None:
+    """A request that was under way gets an error instead of waiting for ever."""
+    portal, begun, errors = Portal(), threading.Event(), list[str]()
+
+    async def wait() -> None:
+        begun.set()
+        await asyncio.sleep(3600)
+
+    def ask_it() -> None:
+        with pytest.raises(RuntimeError) as raised:
+            portal.run(wait)
+        errors.append(str(raised.value))
+
+    asking = threading.Thread(target=ask_it)
+    asking.start()
+    assert begun.wait(10)
+    kill_its_thread(portal)
+    asking.join(10)
+    assert "its thread has died" in errors[0]
+    assert portal.run(answer) == 42
+
+
+def test_who_waits_for_a_loop_that_is_closed_is_told() -> None:
+    """The same where an application closes whatever loops it finds."""
+    portal, begun, errors = Portal(), threading.Event(), list[str]()
+
+    async def wait() -> None:
+        begun.set()
+        await asyncio.sleep(3600)
+
+    def ask_it() -> None:
+        with pytest.raises(RuntimeError) as raised:
+            portal.run(wait)
+        errors.append(str(raised.value))
+
+    asking = threading.Thread(target=ask_it)
+    asking.start()
+    assert begun.wait(10)
+    kill_its_thread(portal)
+    assert portal.run(answer) == 42  # which closes the old one
+    asking.join(10)
+    assert "was closed amid a question" in errors[0] or "has died" in errors[0]
+
+
+def test_a_question_may_take_its_time() -> None:
+    """As long as the loop turns nobody is told that it does not; what is raised is the answer."""
+    portal = Portal()
+
+    async def slowly() -> None:
+        await asyncio.sleep(LOOKED_AFTER * 1.2)
+        raise TimeoutError("of its own")
+
+    with pytest.raises(TimeoutError, match="of its own"):
+        portal.run(slowly)
+
+
+def test_a_blocked_loop_holds_no_thread_of_the_server() -> None:
+    """A check that blocks the loop fails readiness in a few seconds, until it lets go."""
+    probes = Probes(drain_delay=0)
+    app = ProbeMiddleware(lambda *_: [], probes=probes)
+    assert ask(app, "/readyz").status == 200
+    release = threading.Event()
+
+    @probes.readiness
+    async def blocks() -> None:
+        while not release.is_set():  # to wait would be caught, as it should be
+            pass
+
+    answers = [ask(app, path) for path in ("/readyz", "/healthz")]
+    assert [answer.status for answer in answers] == [503, 200]
+    release.set()
+    wait_until(lambda: ask(app, "/readyz").status == 200, "readiness recovers")
+
+
+def test_the_probes_survive_the_death_of_the_thread() -> None:
+    """Readiness is answered by the next loop, and the background checks go on there."""
+    probes = Probes(drain_delay=0)
+    app = ProbeMiddleware(lambda *_: [], probes=probes)
+    ran: list[asyncio.AbstractEventLoop] = []
+
+    @probes.readiness(interval=0.1, timeout=0.1)
+    async def background() -> None:
+        ran.append(asyncio.get_running_loop())
+
+    wait_until(lambda: ask(app, "/readyz").status == 200, "it has run")
+    kill_its_thread(PORTAL)
+    assert ask(app, "/healthz").status == 200
+    assert ask(app, "/readyz").status == 200
+    heartbeat = probes.service.engine.heartbeat
+    beats = heartbeat.beats
+    wait_until(lambda: len(set(ran)) == 2, "it runs on the new loop")
+    wait_until(lambda: heartbeat.beats > beats, "the heart beats on")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")

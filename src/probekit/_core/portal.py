@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -16,6 +17,11 @@ __all__ = ["PORTAL", "Portal"]
 T = TypeVar("T")
 
 logger = logging.getLogger("probekit")
+
+LOOKED_AFTER = 1.0
+"""Seconds after which a caller looks whether the loop still turns; most checks take less."""
+PATIENCE = 1.0
+"""Seconds that the loop has to prove it, on a busy machine."""
 
 
 class Portal:
@@ -33,31 +39,59 @@ class Portal:
         """Be as new: a child that was just forked has no such thread."""
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
 
     def run(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run ``main`` on the loop and return what it returns; from any other thread.
 
+        However long that takes, as long as the loop turns. Who waits for one that does not turn
+        holds a thread of the server's, and the next probe would hold another.
+
         Raises:
             OSError: If there is no loop, and the system grants none.
-            RuntimeError: If there is no thread for it, or the interpreter ends.
+            RuntimeError: If there is no thread for it, the loop stands still or has ended, or the
+                interpreter ends.
         """
         loop = self._running()
-        return asyncio.run_coroutine_threadsafe(main(), loop).result()
+        coroutine = main()
+        try:
+            future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+        except BaseException:
+            coroutine.close()
+            raise
+        while True:
+            try:
+                return future.result(LOOKED_AFTER)
+            except TimeoutError:
+                if future.done():  # then it is what was raised
+                    raise
+            prove(loop)
 
     def _running(self) -> asyncio.AbstractEventLoop:
         with self._lock:
-            if self._loop is None or self._loop.is_closed():
-                loop = asyncio.new_event_loop()
-                thread = threading.Thread(
-                    target=turn, args=(loop,), name="probekit:loop", daemon=True
-                )
-                try:
-                    thread.start()
-                except BaseException:
-                    loop.close()
-                    raise
-                self._loop = loop
+            thread = self._thread
+            if self._loop is None or self._loop.is_closed() or not (thread and thread.is_alive()):
+                self._abandon()
+                self._loop, self._thread = started()
             return self._loop
+
+    def _abandon(self) -> None:
+        """Free what a loop holds that nobody turns any more."""
+        if self._loop is not None:
+            with suppress(Exception):  # it is broken, and goes for that very reason
+                self._loop.close()
+
+
+def started() -> tuple[asyncio.AbstractEventLoop, threading.Thread]:
+    """Return a loop and the thread that turns it."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=turn, args=(loop,), name="probekit:loop", daemon=True)
+    try:
+        thread.start()
+    except BaseException:
+        loop.close()
+        raise
+    return loop, thread
 
 
 def turn(loop: asyncio.AbstractEventLoop) -> None:
@@ -65,8 +99,35 @@ def turn(loop: asyncio.AbstractEventLoop) -> None:
     while not loop.is_closed():
         try:
             loop.run_forever()
-        except BaseException:
-            logger.exception("something tried to end the event loop of the checks; it goes on")
+        except Exception as error:  # of a callback none comes so far: this is the loop's own
+            log("the event loop of the checks has broken; the next question takes a new one", error)
+            return
+        except BaseException as error:
+            log("something tried to end the event loop of the checks; it goes on", error)
+
+
+def log(message: str, error: BaseException) -> None:
+    """Log an error, even if logging itself is broken."""
+    with suppress(Exception):
+        logger.error(message, exc_info=error)
+
+
+def prove(loop: asyncio.AbstractEventLoop) -> None:
+    """Return if the loop turns.
+
+    Raises:
+        RuntimeError: If it does not.
+    """
+    turned = threading.Event()
+    try:
+        loop.call_soon_threadsafe(turned.set)
+    except RuntimeError:
+        raise RuntimeError("the event loop of the checks was closed amid a question") from None
+    if not turned.wait(PATIENCE):
+        raise RuntimeError(
+            f"the event loop of the checks stands still for more than {PATIENCE:g} s, or its "
+            f"thread has died: an async check that blocks must be a plain def"
+        )
 
 
 PORTAL = Portal()
