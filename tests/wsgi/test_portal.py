@@ -12,7 +12,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -24,7 +24,7 @@ from tests.waiting import wait_until
 from ._asking import ask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Coroutine, Iterator
 
 ROOT = Path(__file__).parents[2]
 
@@ -223,6 +223,21 @@ def test_who_waits_for_a_loop_that_is_closed_is_told() -> None:
     assert portal.run(answer) == 42  # which closes the old one
     asking.join(10)
     assert "was closed amid a question" in errors[0] or "has died" in errors[0]
+
+
+def test_a_loop_that_is_closed_while_somebody_asks_is_an_error() -> None:
+    """What was to run on it is thrown away in order."""
+    portal = Portal()
+
+    def ask_too_late() -> Coroutine[Any, Any, int]:
+        loop = portal.run(its_loop)
+        kill_its_thread(portal)
+        loop.close()
+        return answer()
+
+    with pytest.raises(RuntimeError, match="closed"):
+        portal.run(ask_too_late)
+    assert portal.run(answer) == 42
 
 
 def test_a_question_may_take_its_time() -> None:
