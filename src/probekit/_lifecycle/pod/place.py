@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from probekit._lifecycle.pod.files import is_locked
-from probekit._lifecycle.pod.master import Key, start_time
+from probekit._lifecycle.pod.key import Key, start_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
