@@ -33,7 +33,7 @@ SHARED_STATE = {
     },
     "key.py": {"text_of", "this_machine"},
     "place.py": {"candidates", "check_base", "open_private", "remove_forgotten", "locks"},
-    "pod.py": {"workers"},
+    "lines.py": {"stems", "last_beat"},
 }
 """The functions that may do `SMALL` things on the loop: the files lie in memory."""
 SMALL = [

@@ -35,7 +35,8 @@ class Worker(NamedTuple):
     Attributes:
         pid: Its process.
         started: When it was started (seconds since the epoch).
-        at: When it said this (monotonic seconds of the machine).
+        at: When it said this, or last gave a sign of life if the disk had no room for its line
+            since (monotonic seconds of the machine).
         ready: Whether its readiness passed when last looked at.
         draining: Whether it drains.
         requests: How many requests are in flight in it.
