@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from probekit._lifecycle.pod.key import after_the_name, text_of
@@ -44,17 +43,13 @@ def sample(pid: int) -> Sample | None:
     Raises:
         OSError: If /proc does not show it.
     """
-    try:
-        fields = after_the_name(text_of(f"/proc/{pid}/stat"))
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    state = fields[0]
-    if state in "ZX":
+    fields = fields_of(f"/proc/{pid}/stat")
+    if not fields or fields[0] in "ZX":
         return None
     # The kernel counts a start in time that goes on while the machine sleeps.
     slept = time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
     return Sample(
-        state=state,
+        state=fields[0],
         cpu=(int(fields[11]) + int(fields[12])) / TICKS,
         started=int(fields[19]) / TICKS - slept,
     )
@@ -62,12 +57,24 @@ def sample(pid: int) -> Sample | None:
 
 def wants_cpu(pid: int) -> bool:
     """Whether a thread of the process runs, or would if there were a CPU for it."""
-    with suppress(FileNotFoundError, ProcessLookupError):
-        for thread in os.listdir(f"/proc/{pid}/task")[:THREADS]:
-            stat = text_of(f"/proc/{pid}/task/{thread}/stat")
-            if after_the_name(stat)[0] == "R":
-                return True
-    return False
+    threads = f"/proc/{pid}/task"
+    try:
+        names = os.listdir(threads)[:THREADS]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return any(fields_of(f"{threads}/{name}/stat")[:1] == ["R"] for name in names)
+
+
+def fields_of(path: str) -> list[str]:
+    """Return what the kernel says of a process or thread, from its state on; nothing if it ended.
+
+    Raises:
+        OSError: If /proc does not show it.
+    """
+    try:
+        return after_the_name(text_of(path))
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def cause_of(process: Sample, line: Worker, *, waits: bool) -> str:

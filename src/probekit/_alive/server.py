@@ -26,6 +26,12 @@ PATIENCE = 2.0
 LONGEST = 8 * 1024
 """Bytes of a request's head."""
 
+ROOM = 256 * 1024
+"""Bytes that no answer has."""
+
+BREATH = 0.01
+"""Seconds after which it is tried again where there is no descriptor for a client."""
+
 
 class Connection:
     """A client that has not said everything yet."""
@@ -45,7 +51,10 @@ def listen(host: str, port: int) -> socket.socket:
     """
     flags = socket.AI_NUMERICHOST | socket.AI_PASSIVE
     [(family, *_), *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
-    return socket.create_server((host, port), family=family, backlog=MANY)
+    listener = socket.create_server((host, port), family=family, backlog=MANY)
+    # Handed on to its connections: an answer goes out in one piece, and nobody waits for it.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM)
+    return listener
 
 
 def serve(listener: socket.socket, answer: Callable[[Request, str], Response]) -> NoReturn:
@@ -88,6 +97,7 @@ def accept(listener: socket.socket) -> socket.socket | None:
     try:
         return listener.accept()[0]
     except OSError:
+        time.sleep(BREATH)
         return None
 
 
@@ -100,11 +110,8 @@ def hears(connection: Connection, answer: Callable[[Request, str], Response]) ->
         if not data or len(head) > LONGEST:
             return True
         if end:
-            # So few bytes fit into the buffers of a connection that is new.
             connection.socket.send(answered(head, answer))
             connection.socket.shutdown(socket.SHUT_WR)
-    except BlockingIOError:
-        return False
     except OSError:
         return True  # the client has gone
     return bool(end)
