@@ -50,10 +50,19 @@ def listen(host: str, port: int) -> socket.socket:
         OSError: If the address cannot be had.
     """
     flags = socket.AI_NUMERICHOST | socket.AI_PASSIVE
-    [(family, *_), *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
-    listener = socket.create_server((host, port), family=family, backlog=MANY)
-    # Handed on to its connections: an answer goes out in one piece, and nobody waits for it.
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM)
+    [(family, _, _, _, address), *_] = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=flags
+    )
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Handed on to its connections: an answer goes out in one piece, and nobody waits for it.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM)
+        listener.bind(address)
+        listener.listen(MANY)
+    except OSError:
+        listener.close()
+        raise
     return listener
 
 
