@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import inspect
+import subprocess
+import sys
 from importlib import import_module
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -52,9 +54,38 @@ def test_all_is_complete(module: str) -> None:
 
 
 def test_root_exports_all_that_it_imports() -> None:
-    """The root module imports nothing for itself."""
+    """The root module imports nothing of its own for itself, and a name is what it promises."""
     imported = imported_names([sources()["probekit"]])
-    assert set().union(*imported.values()) == set(probekit.__all__)
+    own = {module: names for module, names in imported.items() if within_package(module)}
+    assert set().union(*own.values()) == set(probekit.__all__)
+    for module, names in own.items():
+        for name in names:
+            assert getattr(probekit, name) is getattr(import_module(module), name)
+
+
+def within_package(module: str) -> bool:
+    """Return whether a module is probekit's."""
+    return module.startswith("probekit.")
+
+
+def test_root_lists_what_it_exports() -> None:
+    """A prompt completes the names, also those that nobody has asked for yet."""
+    assert set(probekit.__all__) <= set(dir(probekit))
+
+
+def test_root_has_nothing_else() -> None:
+    """A name that there is not fails as everywhere."""
+    with pytest.raises(AttributeError, match="module 'probekit' has no attribute 'Probe_'"):
+        getattr(probekit, "Probe_")  # noqa: B009 - a type checker would see it
+    with pytest.raises(ImportError, match="cannot import name 'Probe_' from 'probekit'"):
+        exec("from probekit import Probe_")  # likewise
+
+
+def test_root_loads_a_name_when_it_is_asked_for() -> None:
+    """A command that needs none of them does not wait for them."""
+    code = "import sys, probekit; print({'inspect', 'probekit.probes'} & {*sys.modules})"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert shown.stdout == "set()\n"
 
 
 def test_a_used_name_is_seen() -> None:

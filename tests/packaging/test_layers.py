@@ -46,8 +46,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "probekit.server": DOOR,
     "probekit.checks": ("probekit.exceptions", "probekit._core.model"),
     "probekit.observe": (*CORE, "probekit.observers"),
+    "probekit._alive": (*CORE, "probekit._lifecycle.pod", "probekit._web", "probekit._alive"),
     "probekit.cli": (
         "probekit.cli",
+        "probekit._alive",
         "probekit.fleet",
         "probekit.exceptions",
         "probekit._core.model",

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from probekit import ConfigurationError, Probes
-from probekit._lifecycle.pod.master import Key, find_key, find_scope, master_pid, start_time
+from probekit._lifecycle.pod.key import Key, start_time
+from probekit._lifecycle.pod.master import find_key, find_scope, master_pid
 from tests.waiting import PATIENCE
 
 from ._workers import ROOT, namespaces, pod_environment

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from probekit._lifecycle.pod.files import lock
-from probekit._lifecycle.pod.master import Key, find_key
+from probekit._lifecycle.pod.master import find_key
 from probekit._lifecycle.pod.place import (
     FORGOTTEN_AFTER,
     NoPlaceError,
@@ -28,6 +28,8 @@ from ._workers import descriptors, names_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from probekit._lifecycle.pod.key import Key
 
 
 @pytest.fixture

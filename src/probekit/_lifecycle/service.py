@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from anyio import to_thread
@@ -272,6 +273,7 @@ class Service:
             jobs=0,
             stuck="" if (stall := self.stall) is None else str(stall),
             stuck_after=self.policy.stuck_after or 0.0,
+            cpu=time.process_time(),
         )
 
     def renew(self) -> None:

@@ -1,4 +1,4 @@
-"""The command ``probekit``: turn and read a service's drain from inside its container.
+"""The command ``probekit``: turn and read a service's drain, and tell whether it moves.
 
 A preStop hook waits for this to start, so it imports the standard library only, and little of it.
 """
@@ -7,12 +7,6 @@ from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING
-
-from probekit.cli._arguments import parse
-from probekit.cli._client import Client
-from probekit.cli._drain import COMMANDS
-from probekit.cli._failures import Failure
-from probekit.cli._text import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +34,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         from probekit.cli._fleet import fleet  # which needs Redis's client, unlike a preStop hook
 
         return fleet(words[1:])
+    if words[:1] == ["alive"]:
+        from probekit.cli._alive import alive  # which loads less, and runs more often
+
+        return alive(words[1:])
+    return ask(words)
+
+
+def ask(words: Sequence[str]) -> int:
+    """Run a command that asks the service, and return its exit code."""
+    from probekit.cli._arguments import parse
+    from probekit.cli._client import Client
+    from probekit.cli._drain import COMMANDS
+    from probekit.cli._failures import Failure
+    from probekit.cli._text import say
+
     options = parse(words)
     try:
         client = Client(

@@ -86,7 +86,8 @@ def parse(argv: Sequence[str] | None) -> Options:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for add_command in (add_drain, add_undrain, add_status):
         add_command(commands.add_parser)
-    # For the help alone: `probekit.cli._fleet` has its options.
+    # For the help alone: their own modules have their options.
+    commands.add_parser("alive", help="say whether the workers beside it move, or are stuck")
     commands.add_parser("fleet", help="drain, undrain and show all replicas, by Redis")
     options = parser.parse_args(argv, namespace=Options())
     given = vars(options)

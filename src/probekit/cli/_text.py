@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -89,6 +88,8 @@ def drain_lines(drain: Mapping[str, object], now: float) -> list[str]:
 
 def moment(text: object) -> float | None:
     """Return a moment such as ``2026-11-21T03:25:34Z`` in seconds since the epoch, or None."""
+    from datetime import UTC, datetime  # which no command needs that has no drain to show
+
     try:
         found = datetime.fromisoformat(str(text))
     except ValueError:

@@ -11,48 +11,19 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from probekit._lifecycle.errand import greenlets
+from probekit._lifecycle.pod.key import Key, start_time, this_machine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import FrameType
 
-__all__ = ["Key", "find_key", "start_time"]
+__all__ = ["find_key", "find_scope"]
 
 SCOPES = ("pod", "container", "process")
 VARIABLE = "PROBEKIT_SCOPE"
-
-
-class Key(NamedTuple):
-    """What tells one server from every other, on this machine and after it.
-
-    Attributes:
-        boot: The beginning of the kernel's id of this boot.
-        namespace: The inode of the process namespace, which a container has of its own.
-        pid: The master's process id.
-        started: When the master was started, in ticks since the boot.
-    """
-
-    boot: str
-    namespace: int
-    pid: int
-    started: int
-
-    def __str__(self) -> str:
-        """Return the name of the directory."""
-        return f"{self.boot}-{self.namespace}-{self.pid}-{self.started}"
-
-    @classmethod
-    def parse(cls, name: str) -> Key | None:
-        """Return the key of a directory, or None if its name is no key."""
-        boot, *numbers = name.split("-")
-        if len(numbers) != 3 or not all(number.isdecimal() for number in numbers):
-            return None
-        namespace, pid, started = map(int, numbers)
-        return cls(boot, namespace, pid, started)
 
 
 def find_key(scope: str = "pod") -> Key:
@@ -65,8 +36,7 @@ def find_key(scope: str = "pod") -> Key:
         OSError: If this system has no /proc that tells.
     """
     pid = 1 if scope == "container" else master_pid()
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")[:8]
-    namespace = Path("/proc/self/ns/pid").stat().st_ino
+    boot, namespace = this_machine()
     started = start_time(pid)
     if started is None:
         raise ProcessLookupError(f"process {pid}, which started this one, is gone")
@@ -83,16 +53,6 @@ def find_scope(environment: Mapping[str, str]) -> str:
     if scope not in SCOPES:
         raise ValueError(f"{VARIABLE} must be one of {', '.join(SCOPES)}, got {scope!r}")
     return scope
-
-
-def start_time(pid: int) -> int | None:
-    """Return when the process was started, in ticks since the boot; None if there is none."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    # The name of the program is in parentheses and may hold spaces and parentheses itself.
-    return int(stat.rpartition(")")[2].split()[19])
 
 
 def master_pid() -> int:

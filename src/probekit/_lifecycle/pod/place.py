@@ -9,12 +9,21 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from probekit._lifecycle.pod.files import is_locked
-from probekit._lifecycle.pod.master import Key, start_time
+from probekit._lifecycle.pod.key import Key, start_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Directory", "NoPlaceError", "open_directory"]
+__all__ = [
+    "VARIABLE",
+    "Directory",
+    "NoPlaceError",
+    "candidates",
+    "check_base",
+    "home_in",
+    "open_directory",
+    "open_own",
+]
 
 VARIABLE = "PROBEKIT_RUNTIME_DIR"
 FORGOTTEN_AFTER = 600.0
@@ -51,14 +60,14 @@ def open_directory(key: Key, environment: Mapping[str, str]) -> Directory:
     for base in candidates(environment):
         try:
             check_base(base, trusted=environment.get(VARIABLE) == base)
-            home, _ = open_private(None, os.path.join(base, f"probekit-{os.geteuid()}"))
+            home, _ = open_private(None, home_in(base))
         except OSError as error:
             refused.append(f"{base}: {error.strerror or error}")
             continue
         try:
             remove_forgotten(home, key)
             descriptor, made = open_private(home, str(key))
-            return Directory(descriptor, f"{base}/probekit-{os.geteuid()}/{key}", made)
+            return Directory(descriptor, f"{home_in(base)}/{key}", made)
         except OSError as error:
             refused.append(f"{base}: {error.strerror or error}")
         finally:
@@ -80,6 +89,11 @@ def candidates(environment: Mapping[str, str]) -> Iterator[str]:
         yield gettempdir()
 
 
+def home_in(base: str) -> str:
+    """Return the directory of this user below ``base``."""
+    return os.path.join(base, f"probekit-{os.geteuid()}")
+
+
 def open_private(parent: int | None, name: str) -> tuple[int, bool]:
     """Make a directory that nobody else can read or write, if it is not there, and open it.
 
@@ -93,17 +107,31 @@ def open_private(parent: int | None, name: str) -> tuple[int, bool]:
     with suppress(FileExistsError):
         os.mkdir(name, 0o700, dir_fd=parent)
         made = True
-    descriptor = os.open(name, DIRECTORY, dir_fd=parent)
-    status = os.fstat(descriptor)
+    descriptor, mode = open_own(parent, name)
     try:
-        if status.st_uid != os.geteuid():
-            raise PermissionError(f"{name} belongs to user {status.st_uid}, not to {os.geteuid()}")
-        if stat.S_IMODE(status.st_mode) & 0o077:
+        if mode & 0o077:
             os.fchmod(descriptor, 0o700)
     except OSError:
         os.close(descriptor)
         raise
     return descriptor, made
+
+
+def open_own(parent: int | None, name: str) -> tuple[int, int]:
+    """Open a directory of this user's.
+
+    Returns:
+        The descriptor, and who may do what in it.
+
+    Raises:
+        OSError: If there is none, or it is not ours; a link is not followed.
+    """
+    descriptor = os.open(name, DIRECTORY, dir_fd=parent)
+    status = os.fstat(descriptor)
+    if status.st_uid != os.geteuid():
+        os.close(descriptor)
+        raise PermissionError(f"{name} belongs to user {status.st_uid}, not to {os.geteuid()}")
+    return descriptor, stat.S_IMODE(status.st_mode)
 
 
 def check_base(base: str, *, trusted: bool) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 import threading
-import zlib
 from typing import TYPE_CHECKING
 
 from probekit._lifecycle.forked import renew_when_forked
 from probekit._lifecycle.pod import files
+from probekit._lifecycle.pod.lines import Stem, beat, line_of, prefix_of, stems
 from probekit._lifecycle.pod.master import find_key, find_scope
 from probekit._lifecycle.pod.records import (
     Shared,
@@ -19,7 +18,6 @@ from probekit._lifecycle.pod.records import (
     shared_content,
     shared_of,
     worker_content,
-    worker_of,
 )
 
 if TYPE_CHECKING:
@@ -174,13 +172,16 @@ class Pod:
         directory = self._open()
         if directory is None:
             return
+        stem = Stem(self._prefix, worker.pid)
         try:
             if self._presence is not None and not os.fstat(self._presence).st_nlink:
                 os.close(self._presence)  # somebody has removed it, and nobody would look there
                 self._presence = None
             if self._presence is None:
-                self._presence = files.lock(directory, f"{self._prefix}.{worker.pid}.lock")
-            files.write(directory, f"{self._prefix}.{worker.pid}.worker", worker_content(worker))
+                self._presence = files.lock(directory, stem.lock)
+            if self._presence is not None:
+                beat(self._presence, worker.at)
+            files.write(directory, stem.line, worker_content(worker))
         except OSError as error:
             if not self._vanished(directory):
                 self._complain(f"cannot write in {self.path}: {error.strerror}")
@@ -192,23 +193,22 @@ class Pod:
             return []
         found: list[Worker] = []
         try:
-            for name in os.listdir(directory):
-                if name.startswith(f"{self._prefix}.") and name.endswith(".lock"):
-                    found += self._line(directory, name.removesuffix(".lock"))
+            for stem in stems(directory):
+                if stem.prefix == self._prefix:
+                    found += self._line(directory, stem)
         except OSError as error:
             self._complain(f"cannot look at {self.path}: {error.strerror}")
         return sorted(found, key=lambda worker: (worker.started, worker.pid))
 
-    def _line(self, directory: int, stem: str) -> list[Worker]:
-        own = stem == f"{self._prefix}.{os.getpid()}"
-        if not own and files.bury(directory, f"{stem}.lock", f"{stem}.worker"):
+    def _line(self, directory: int, stem: Stem) -> list[Worker]:
+        if stem.pid != os.getpid() and files.bury(directory, stem.lock, stem.line):
             return []  # it was killed
         try:
-            content = files.read(directory, f"{stem}.worker")
-            return [] if content is None else [worker_of(content)]
+            line = line_of(directory, stem)
         except files.ForeignError as error:
             self._complain(f"{self.path}: {error}")
             return []
+        return [] if line is None else [line]
 
     def leave(self) -> None:
         """Take this worker's line away."""
@@ -217,8 +217,9 @@ class Pod:
             if directory is None or self._pid != os.getpid():
                 return
             try:
-                for kind in ("worker", "lock"):
-                    files.remove(directory, f"{self._prefix}.{os.getpid()}.{kind}")
+                stem = Stem(self._prefix, os.getpid())
+                for name in (stem.line, stem.lock):
+                    files.remove(directory, name)
             except OSError as error:
                 self._complain(f"cannot write in {self.path}: {error.strerror}")
             if presence is not None:
@@ -301,9 +302,3 @@ def application(name: str) -> str:
 
 
 _named: dict[str, int] = {}
-
-
-def prefix_of(name: str) -> str:
-    """Return ``name`` as the beginning of names of files, and that of no other application."""
-    slug = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:40]
-    return slug if slug == name else f"{slug}-{zlib.crc32(name.encode()):08x}"

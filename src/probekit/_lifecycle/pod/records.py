@@ -35,7 +35,8 @@ class Worker(NamedTuple):
     Attributes:
         pid: Its process.
         started: When it was started (seconds since the epoch).
-        at: When it said this (monotonic seconds of the machine).
+        at: When it said this, or last gave a sign of life if the disk had no room for its line
+            since (monotonic seconds of the machine).
         ready: Whether its readiness passed when last looked at.
         draining: Whether it drains.
         requests: How many requests are in flight in it.
@@ -47,6 +48,7 @@ class Worker(NamedTuple):
         jobs: How many jobs are in flight in it.
         stuck: What it has been stuck in for longer than ``stuck_after``; empty if it is not.
         stuck_after: Seconds after which it counts as stuck; 0 if nobody watches.
+        cpu: Seconds of CPU time that its process had used by then.
     """
 
     pid: int
@@ -63,6 +65,7 @@ class Worker(NamedTuple):
     jobs: int = 0
     stuck: str = ""
     stuck_after: float = 0.0
+    cpu: float = 0.0
 
 
 def shared_content(value: Shared) -> dict[str, Any]:
@@ -108,7 +111,7 @@ def worker_of(content: dict[str, Any]) -> Worker:
     except (TypeError, ValueError, OverflowError) as error:
         raise ForeignError(f"the file of a worker makes no sense: {error!r}") from None
     counts = (worker.pid, worker.requests, worker.websockets, worker.seen_503, worker.jobs)
-    moments = (worker.started, worker.at, worker.loop_lag, worker.stuck_after)
+    moments = (worker.started, worker.at, worker.loop_lag, worker.stuck_after, worker.cpu)
     flags = {type(worker.ready), type(worker.draining)}
     if not (
         all(type(count) is int and 0 <= count < MANY for count in counts)

@@ -1,0 +1,1 @@
+"""Whether the workers of a server move, judged by a process that stands beside them."""

@@ -1,0 +1,28 @@
+"""Directories to put workers into."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ._stage import Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Path:
+    """An empty runtime directory."""
+    path = tmp_path / "runtime"
+    path.mkdir(mode=0o755)
+    return path
+
+
+@pytest.fixture
+def stage(runtime: Path) -> Iterator[Stage]:
+    """A pod that is empty yet."""
+    with Stage(runtime) as stage:
+        yield stage

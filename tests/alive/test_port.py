@@ -1,0 +1,274 @@
+"""``probekit alive --port``: what it answers, and that nobody can hold it up."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.clients import get, request
+from tests.waiting import PATIENCE, free_port, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+    from typing import Self
+
+    from ._stage import Stage
+
+
+class Beside:
+    """The command as a process of its own; a context manager.
+
+    Args:
+        stage: Where it looks.
+        words: Further arguments.
+    """
+
+    def __init__(self, stage: Stage, *words: str) -> None:
+        self._environment = os.environ | stage.environment
+        self._words = words or ("--host", "127.0.0.1")
+        self.port = 0
+
+    def __enter__(self) -> Self:
+        self._errors = tempfile.TemporaryFile()
+        command = [sys.executable, "-m", "probekit", "alive", "--port", "0", *self._words]
+        self.process = subprocess.Popen(command, stderr=self._errors, env=self._environment)
+        try:
+            wait_until(lambda: "/healthz\n" in self.log(), "it says where it listens")
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        [port] = re.findall(r"answers at http://\S+:(\d+)/healthz\n", self.log())
+        self.port = int(port)
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(PATIENCE)
+        finally:
+            self.process.kill()
+            self.process.wait(PATIENCE)
+            self._errors.close()
+
+    def log(self) -> str:
+        """Return what it has said on stderr."""
+        descriptor = self._errors.fileno()
+        return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode(errors="replace")
+
+    def connect(self) -> socket.socket:
+        """Connect, and say nothing."""
+        return socket.create_connection(("127.0.0.1", self.port), PATIENCE)
+
+    def said(self, data: bytes) -> bytes:
+        """Send something, and return all that comes back until the end."""
+        with self.connect() as client:
+            client.sendall(data)
+            return whole(client)
+
+
+def whole(client: socket.socket) -> bytes:
+    """Return all that comes until the end, or until the other end breaks off."""
+    answer = b""
+    try:
+        while data := client.recv(65_536):
+            answer += data
+    except ConnectionResetError:
+        pass
+    return answer
+
+
+@pytest.fixture
+def beside(stage: Stage) -> Iterator[Beside]:
+    """The command, beside a stage that is empty yet."""
+    with Beside(stage) as beside:
+        yield beside
+
+
+def test_it_answers_as_the_other_endpoints_do(stage: Stage, beside: Beside) -> None:
+    """200 or 503, in each of the forms, with the verdict on every worker."""
+    pid = stage.process().pid
+    stage.worker(pid, stuck_after=60.0)
+    answer = get(beside.port, "/healthz")
+    assert answer.status == 200
+    body = answer.json()
+    [worker] = body.pop("workers")
+    assert (worker["app"], worker["pid"], worker["state"]) == ("app", pid, "alive")
+    assert body == {
+        "status": "healthy",
+        "probe": "liveness",
+        "message": "1 of 1 workers alive",
+        "checks": {},
+    }
+    text = get(beside.port, "/healthz?verbose").body.decode()
+    assert re.fullmatch(
+        rf"worker {pid} of app: alive, said so \S+ s ago\nhealthz check passed\n", text
+    )
+    stage.say(pid, stuck="a lock", stuck_after=60.0)
+    wait_until(lambda: get(beside.port, "/healthz/").status == 503, "it is noticed")
+    stuck = f"worker {pid} of app: stuck, for more than 60 s: a lock"
+    message = f"1 of 1 workers stuck: {stuck}"
+    body = get(beside.port, "/healthz").json()
+    assert (body["status"], body["message"]) == ("unhealthy", message)
+    assert get(beside.port, "/healthz?verbose").body.decode() == (
+        f"[-]{message}\n{stuck}\nhealthz check failed\n"
+    )
+    draft = beside.said(b"GET /healthz HTTP/1.0\r\nAccept: application/health+json\r\n\r\n")
+    assert b'"status": "fail"' in draft
+    assert f'"output": "{message}"'.encode() in draft
+
+
+def test_head_and_options_are_asked_like_get(stage: Stage, beside: Beside) -> None:
+    """By load balancers; HEAD has the headers alone."""
+    stage.worker(stage.process().pid, stuck_after=60.0)
+    head, _, nothing = beside.said(b"HEAD /healthz HTTP/1.1\r\n\r\n").partition(b"\r\n\r\n")
+    lines = head.split(b"\r\n")
+    assert lines[0] == b"HTTP/1.1 200 OK"
+    assert {b"connection: close", b"cache-control: no-store"} <= set(lines)
+    assert int(dict(line.split(b": ") for line in lines[1:])[b"content-length"]) > 0
+    assert nothing == b""
+    assert beside.said(b"OPTIONS /healthz HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+
+
+def test_what_is_no_question_is_told(beside: Beside) -> None:
+    """What there is instead is in the answer."""
+    answer = get(beside.port, "/readyz")
+    assert (answer.status, answer.json()["detail"]) == (
+        404,
+        "there is no '/readyz' here; ask for /healthz",
+    )
+    answer = request(beside.port, "POST", "/healthz", body=b"{}")
+    assert answer.status == 405
+    assert beside.said(b"\r\n\r\n").startswith(b"HTTP/1.1 404 ")
+    assert beside.said(b"\xff\r\n:\r\n\r\n").startswith(b"HTTP/1.1 404 ")
+
+
+def test_what_changes_is_said_once(stage: Stage, beside: Beside) -> None:
+    """The platform keeps a status at most, so the log of the container has the rest."""
+    assert get(beside.port, "/healthz").status == 503
+    pid, other = stage.process().pid, stage.process().pid
+    stage.worker(pid, stuck_after=60.0)
+    stage.worker(other, stuck_after=0.0)
+    wait_until(lambda: get(beside.port, "/healthz").status == 200, "they are seen")
+    stage.say(pid, stuck="a lock", stuck_after=60.0)
+    wait_until(lambda: get(beside.port, "/healthz").status == 503, "it is seen")
+    for _ in range(3):
+        time.sleep(0.2)  # after which it judges again
+        get(beside.port, "/healthz")
+    [_, *lines] = beside.log().splitlines()
+    assert lines[0].startswith("probekit alive: not alive: no ")
+    unwatched = f"worker {other} of app: not judged, nobody watches it: its stuck_after is None"
+    assert lines.count(f"probekit alive: {unwatched}") == 1
+    assert lines.count("probekit alive: alive: 1 of 2 workers alive, 1 not judged") == 1
+    assert lines[-1] == (
+        f"probekit alive: not alive: 1 of 2 workers stuck: "
+        f"worker {pid} of app: stuck, for more than 60 s: a lock"
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_at_once_with_0(number: signal.Signals, beside: Beside) -> None:
+    """Who waits for an answer does not hold it up."""
+    with beside.connect():
+        beside.process.send_signal(number)
+        assert beside.process.wait(PATIENCE) == 0
+    assert "Traceback" not in beside.log()
+
+
+def test_by_default_it_can_be_asked_from_outside(stage: Stage) -> None:
+    """By the kubelet, at the address of the pod."""
+    with Beside(stage, "--app", "app") as beside:
+        assert f"answers at http://0.0.0.0:{beside.port}/healthz\n" in beside.log()
+        assert get(beside.port, "/healthz").status == 503
+
+
+def test_an_address_of_the_new_protocol_is_one(stage: Stage) -> None:
+    """In brackets, as URLs have it."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no IPv6 here")
+    with Beside(stage, "--host", "::1") as beside:
+        assert f"answers at http://[::1]:{beside.port}/healthz\n" in beside.log()
+
+
+def test_a_port_that_is_taken_is_told(stage: Stage) -> None:
+    """A second one beside the same service is a mistake."""
+    with socket.create_server(("127.0.0.1", free_port())) as taken:
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "probekit", "alive", "--host", "127.0.0.1", "--port", port]
+        done = subprocess.run(
+            command,
+            env=os.environ | stage.environment,
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=PATIENCE,
+        )
+    assert done.returncode == 2
+    assert f"--port {port}: Address already in use; give " in done.stderr
+
+
+def test_nobody_can_hold_it_up(beside: Beside) -> None:
+    """Neither who says nothing, nor too much, nor only half, nor goes away in between."""
+    with ExitStack() as clients:
+        silent = [clients.enter_context(beside.connect()) for _ in range(100)]
+        silent[-1].sendall(b"GET /healthz HTTP/1.1\r\nx: ")
+        assert get(beside.port, "/healthz").status == 503
+        gone = beside.connect()
+        gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        gone.sendall(b"GET ")
+        gone.close()
+        with beside.connect() as half:
+            half.sendall(b"GET /healthz HT")
+            half.shutdown(socket.SHUT_WR)
+            assert whole(half) == b""
+        assert beside.said(b"GET /" + b"x" * 20_000) == b""
+        assert whole(silent[0]) == b""  # the oldest had to go for the others
+        assert get(beside.port, "/healthz").status == 503
+        assert whole(silent[-1]) == b""  # and the last one after a while
+    assert beside.process.poll() is None
+    assert "Traceback" not in beside.log()
+
+
+def test_a_question_may_come_in_pieces(beside: Beside) -> None:
+    """As it does from a slow network."""
+    with beside.connect() as client:
+        client.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n")
+        assert get(beside.port, "/healthz").status == 503
+        client.sendall(b"\r\n")
+        assert whole(client).startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+
+
+def test_it_waits_for_a_descriptor(beside: Beside) -> None:
+    """Somebody else in the process's limit may give one back."""
+    pid = beside.process.pid
+    opened = len([*Path(f"/proc/{pid}/fd").iterdir()])
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE, (opened, opened + 100))
+    with beside.connect() as client:
+        client.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
+        client.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            client.recv(1)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (opened + 100, opened + 100))
+        client.settimeout(PATIENCE)
+        assert whole(client).startswith(b"HTTP/1.1 503 ")
+    assert before[0] > opened
