@@ -124,13 +124,19 @@ class Run(Steps):
     def outlast(self, now: float) -> None:
         """Note that nobody waits for it any more, and plan to give it up."""
         self.overdue = True
-        self.linger(now)
+        self._plan_end(now, at_least=0.0)
 
     def linger(self, now: float) -> None:
-        """Plan to give it up; nobody waits for it until somebody asks again."""
+        """Plan to give it up, too; until then somebody may ask again.
+
+        What the loop lost it of ``cancel_after`` must not be its end: it has one more timeout.
+        """
+        self._plan_end(now, at_least=self.state.check.timeout)
+
+    def _plan_end(self, now: float, *, at_least: float) -> None:
         if self._task is not None and self._unarm is None:
             remaining = self.state.check.cancel_after - (now - self.started)
-            self._unarm = self.loop.call_later(max(0.0, remaining), self.give_up)
+            self._unarm = self.loop.call_later(max(at_least, remaining), self.give_up)
 
     def give_up(self, grace: float = GRACE) -> None:
         """Cancel it, and see to it that it ends; for async checks, since no thread can be."""
