@@ -58,9 +58,11 @@ async def ask_blocked(
     seconds: float = 1.5,
 ) -> Report:
     """Ask while a handler holds the loop."""
+    found: list[Report] = []
     async with anyio.create_task_group() as group:
         group.start_soon(lambda: block(clock, after=after, seconds=seconds))
-        return await probes.report(probe)
+        found.append(await probes.report(probe))
+    return found[0]
 
 
 def only(report: Report) -> CheckResult:
@@ -73,7 +75,7 @@ def only(report: Report) -> CheckResult:
 
 
 @pytest.mark.parametrize("lifespan", [True, False], ids=["a lifespan", "no lifespan"])
-@pytest.mark.parametrize("after", [0.0, 0.05, 0.3, 0.75])
+@pytest.mark.parametrize("after", [0.0, 0.05, 0.75])
 async def test_a_handler_that_blocks_makes_nobody_unhealthy(
     after: float, lifespan: bool, probes: Probes, clock: FakeClock, recorder: Recorder
 ) -> None:
@@ -88,7 +90,7 @@ async def test_a_handler_that_blocks_makes_nobody_unhealthy(
         }
         await anyio.sleep(1.1)
         assert (await probes.report()).status is HEALTHY
-        for _ in range(6):
+        for _ in range(4):
             await anyio.sleep(1.1)
             assert (await ask_blocked(probes, clock, after=after)).status is HEALTHY
         assert UNHEALTHY not in {result.status for result in recorder.results}
@@ -117,9 +119,13 @@ async def test_the_timeout_is_no_more_than_doubled(probes: Probes, clock: FakeCl
     """However often a loop stands still, the answer comes."""
     probes.readiness(Script(3600))
     before = clock.monotonic()
+
+    async def lag() -> None:
+        while True:
+            await block(clock, after=0.01, seconds=0.3)
+
     async with anyio.create_task_group() as group:
-        for number in range(20):
-            group.start_soon(lambda n=number: block(clock, after=0.01 + 0.31 * n, seconds=0.3))
+        group.start_soon(lag)
         assert (await ask(probes)).inconclusive
         assert clock.monotonic() - before <= 1.6 + 0.1 + 0.3
         group.cancel_scope.cancel()
@@ -214,12 +220,14 @@ async def test_a_first_run_that_says_nothing_leaves_it_unknown(
     probe: Probe, critical: bool, status: Status, probes: Probes, clock: FakeClock
 ) -> None:
     """Readiness and startup fail as before any run, liveness does not."""
-    declare = {
-        Probe.READINESS: probes.readiness,
-        Probe.STARTUP: probes.startup,
-        Probe.LIVENESS: probes.liveness,
-    }[probe]
-    declare(Script(3600, None), critical=critical)
+    check = Script(3600, None)
+    match probe:
+        case Probe.READINESS:
+            probes.readiness(check, critical=critical)
+        case Probe.STARTUP:
+            probes.startup(check, critical=critical)
+        case Probe.LIVENESS:
+            probes.liveness(check, critical=critical)
     report = await ask_blocked(probes, clock, probe)
     result = only(report)
     assert report.status is status
@@ -269,12 +277,12 @@ async def test_thresholds_do_not_count_it(
     assert found == statuses
 
 
-def slowly(check: Script) -> Callable[[], Awaitable[object]]:
+def slowly(check: Script) -> Callable[[], Awaitable[None]]:
     """Let the check take a tenth of a second, in which something may happen."""
 
-    async def slow() -> object:
+    async def slow() -> None:
         await anyio.sleep(0.1)
-        return await check()
+        await check()
 
     return slow
 
@@ -335,6 +343,16 @@ async def test_a_run_that_is_excused_is_given_up_all_the_same(
     assert (await ask(probes)).status is UNHEALTHY
     assert (await recorder.next_result()).message == "given up after 5 s"
     assert clock.monotonic() - before == pytest.approx(5)
+
+
+@beating
+async def test_what_the_loop_stood_still_does_not_end_a_run(
+    probes: Probes, clock: FakeClock, recorder: Recorder
+) -> None:
+    """A `cancel_after` that a standstill outlasts leaves it another timeout."""
+    probes.readiness(round_trips(10, 0.05), cancel_after=1)
+    assert only(await ask_blocked(probes, clock)).inconclusive
+    assert (await recorder.next_result()).status is HEALTHY
 
 
 @beating
@@ -406,7 +424,7 @@ async def rings() -> None:
 
 @beating
 @pytest.mark.parametrize(
-    ("every", "expected"), [(2, "H???FFFF"), (6, "H??FFFFF"), (11, "H?FFFFFF"), (30, "H?FFFFFF")]
+    ("every", "expected"), [(2, "H???FFFF"), (6, "H??FFFFF"), (11, "H?FFFFFF")]
 )
 @pytest.mark.parametrize("dead", ["hangs", "rings"])
 async def test_a_loop_that_always_lags_hides_no_dead_dependency(
@@ -517,16 +535,15 @@ def meanwhile(error: BaseException, context: BaseException) -> BaseException:
     ],
     ids=repr,
 )
-@pytest.mark.parametrize("blocked", [True, False], ids=["blocked", "turning"])
 async def test_a_timer_that_rings_before_the_answer_is_read_says_nothing(
-    error: BaseException, excused: bool, blocked: bool, probes: Probes, clock: FakeClock
+    error: BaseException, excused: bool, probes: Probes, clock: FakeClock
 ) -> None:
     """A client's own timeout is as good an excuse; a refused connection is none."""
     probes.readiness(slowly(Script(None, error)), name="check")
     good = await ask(probes)
     await anyio.sleep(1.1)
-    result = only(await (ask_blocked(probes, clock) if blocked else probes.report()))
-    if blocked and excused:
+    result = only(await ask_blocked(probes, clock))
+    if excused:
         name = type(error).__name__
         assert (result.status, result.inconclusive) == (HEALTHY, True)
         assert result.at == good.at
@@ -534,6 +551,14 @@ async def test_a_timer_that_rings_before_the_answer_is_read_says_nothing(
     else:
         assert not result.inconclusive
         assert result.status is not HEALTHY
+
+
+@beating
+async def test_a_timer_that_rings_while_the_loop_turns_is_a_failure(probes: Probes) -> None:
+    """Nothing excuses it."""
+    probes.readiness(rings)
+    result = await ask(probes)
+    assert (result.status, result.message) == (UNHEALTHY, "TimeoutError")
 
 
 @beating
