@@ -92,7 +92,7 @@ async def test_a_blocking_neighbour_does_not_time_the_others_out(
 
 
 async def test_a_blocked_loop_hides_no_dead_dependency(probes: Probes, clock: FakeClock) -> None:
-    """The moment granted is a tenth of a second."""
+    """It is waited for as long as the loop stood still, and a tenth of a second at least."""
     probes.readiness(Script(3600), name="dead")
 
     @probes.readiness
@@ -101,8 +101,9 @@ async def test_a_blocked_loop_hides_no_dead_dependency(probes: Probes, clock: Fa
         clock.advance(0.5)
 
     before = clock.monotonic()
-    report = await probes.report()
-    assert report.checks["dead"].message == "timed out after 0.8 s, still running for 1.3 s"
+    result = (await probes.report()).checks["dead"]
+    assert (result.status, result.inconclusive) == (Status.UNKNOWN, True)
+    assert result.message == "inconclusive: the event loop stood still for 0.4 s while it ran"
     assert clock.monotonic() - before == pytest.approx(1.3)
 
 
@@ -118,7 +119,7 @@ async def test_the_moment_is_granted_once(probes: Probes, clock: FakeClock) -> N
 
     before = clock.monotonic()
     report = await probes.report()
-    assert report.checks["dead"].status is Status.UNHEALTHY
+    assert not report.checks["dead"].status.passing
     assert clock.monotonic() - before < 2.0
 
 

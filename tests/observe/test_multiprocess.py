@@ -99,6 +99,7 @@ def test_each_worker_shows_what_all_have_counted(workers: tuple[Worker, Worker])
             assert samples(found, "probekit_check_runs_total", check="database") == {
                 ("app", "degraded", "readiness"): 0,
                 ("app", "healthy", "readiness"): 3,
+                ("app", "inconclusive", "readiness"): 0,
                 ("app", "timeout", "readiness"): 0,
                 ("app", "unhealthy", "readiness"): 1,
             }

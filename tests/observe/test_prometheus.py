@@ -13,7 +13,7 @@ import pytest
 from anyio import to_thread
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, generate_latest
 
-from probekit import ConfigurationError, Degraded, Probe, Probes, Unhealthy
+from probekit import CheckResult, ConfigurationError, Degraded, Probe, Probes, Status, Unhealthy
 from probekit.observe.prometheus import PrometheusObserver, instrument
 
 from ._exposition import ACCEPTS, OPENMETRICS, FakeClock, families, parse, sample, samples
@@ -269,6 +269,25 @@ async def test_a_run_that_times_out_is_counted_at_once_and_measured_when_it_ends
     assert outcomes(metrics, "switch") == {"timeout": 1, "healthy": 1}
 
 
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_run_that_says_nothing_is_counted_as_that(
+    probes: Probes, metrics: PrometheusObserver, known: bool
+) -> None:
+    """It is neither a timeout nor a run of the earlier result, if there is one."""
+    probes.readiness(Switch())
+    before = CheckResult(
+        name="switch",
+        probe=Probe.READINESS,
+        status=Status.UNHEALTHY if known else Status.UNKNOWN,
+        failures=1 if known else 0,
+        duration=0.1 if known else None,
+    )
+    metrics.on_result(before._replace(stale=known, inconclusive=True), None)
+    metrics.on_result(before._replace(stale=known, inconclusive=True), TimeoutError())
+    assert outcomes(metrics, "switch") == {"inconclusive": 2}
+    assert not durations(metrics, "switch")
+
+
 async def test_a_kept_result_hides_no_failed_run(
     probes: Probes, metrics: PrometheusObserver, clock: FakeClock
 ) -> None:
@@ -290,7 +309,7 @@ async def test_outcomes_that_never_came_are_shown_as_zero(
     probes.readiness(Switch())
     found = families(metrics)
     assert set(samples(found, "probekit_check_runs_total").values()) == {0}
-    assert len(samples(found, "probekit_check_runs_total")) == 4
+    assert len(samples(found, "probekit_check_runs_total")) == 5
     assert set(samples(found, "probekit_probe_requests_total").values()) == {0}
 
 

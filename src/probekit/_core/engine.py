@@ -227,7 +227,14 @@ class Engine:
         unarm()
 
     def _gather(self, runs: list[Run], loop: Loop, done: Callable[[], None]) -> None:
-        Gathering(runs, loop=loop, clock=self._monotonic, overdue=self._overdue, done=done)
+        Gathering(
+            runs,
+            loop=loop,
+            clock=self._monotonic,
+            stood_still=self.heartbeat.standstill,
+            overdue=self._overdue,
+            done=done,
+        )
 
     def _background(self, state: CheckState, loop: Loop) -> None:
         runs = self._begin([state], loop, even_if_fresh=True)
@@ -239,33 +246,50 @@ class Engine:
     ) -> list[Run]:
         """Start what must run now and return the runs to wait for, joined ones among them."""
         now = self._monotonic()
+        stood_still = self.heartbeat.standstill(now)
         runs: list[Run] = []
         for state in states:
             if state.latched or (not even_if_fresh and state.fresh(now)):
                 continue
             run = state.run
             if run is None:
-                run = state.run = Run(state, loop, now, self._finished)
+                run = state.run = Run(state, loop, now, stood_still, self._finished)
                 run.begin()
                 runs.append(run)
             elif not run.overdue:
+                if state.result.inconclusive and not run.gatherings:  # its own, and not one before
+                    run.reopen(now, stood_still)
                 runs.append(run)
             elif state.recount(now):
                 self._record(run, state.timed_out(run, now), now)
         return [run for run in runs if run.state.run is run]  # some have ended already
 
-    def _overdue(self, run: Run) -> None:
-        """Wait no longer for ``run``; its result will be used when it comes."""
+    def _overdue(self, run: Run, lost: float) -> None:
+        """Wait no longer for ``run``, which has lost so much time to a loop that stood still.
+
+        Its result will be used when it comes.
+        """
+        if run.outcome is not None:  # a thread's, of which this loop was not told yet
+            self._finished(run)
+            return
         now = self._monotonic()
-        run.outlast(now)
-        self._record(run, run.state.timed_out(run, now), now)
+        outcome = run.state.weigh(run.state.timed_out(run, now), lost=lost, now=now)
+        if outcome.conclusive:
+            run.outlast(now)
+        else:
+            run.linger(now)
+        self._record(run, outcome, now)
         self._release(run)
 
     def _finished(self, run: Run) -> None:
-        state = run.state
-        if state.run is run and run.outcome is not None:
+        state, outcome = run.state, run.outcome
+        if state.run is run and outcome is not None:
             state.run = None
-            self._record(run, run.outcome, self._monotonic())
+            now = self._monotonic()
+            if outcome.error is not None and run.failed_by_a_timeout(outcome.error):
+                lost = run.lost(self.heartbeat.standstill(now))
+                outcome = state.weigh(outcome, lost=lost, now=now)
+            self._record(run, outcome, now)
         self._release(run)
 
     def _release(self, run: Run) -> None:

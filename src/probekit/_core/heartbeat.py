@@ -55,6 +55,13 @@ class Heartbeat:
             return 0.0
         return max(self._late, self._clock() - due)
 
+    def standstill(self, now: float) -> float:
+        """Return `stood_still` as it is at ``now``: with the beat that is late already."""
+        due = self._due
+        if due is None or now - due <= LATE:
+            return self.stood_still
+        return self.stood_still + now - due
+
     def start(self, loop: Loop) -> None:
         """Beat on ``loop``, which is the caller's, until `stop`."""
         self.stop()

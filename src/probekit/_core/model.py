@@ -59,6 +59,8 @@ class CheckResult(NamedTuple):
         failures: How many runs failed in a row; a threshold may not have been reached yet.
         stale: Whether this is an older result that stands in for one that could not be had.
         blocked: Seconds for which the check held up the event loop in one go, 0.0 if it did not.
+        inconclusive: Whether the last attempt says nothing, since the event loop stood still
+            meanwhile: this is the result before it.
     """
 
     name: str
@@ -73,6 +75,7 @@ class CheckResult(NamedTuple):
     failures: int = 0
     stale: bool = False
     blocked: float = 0.0
+    inconclusive: bool = False
 
     def age(self, now: float) -> float:
         """Return how many seconds old this result is at ``now`` (monotonic seconds)."""

@@ -19,12 +19,14 @@ from probekit.exceptions import CheckFailure, Degraded
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Outcome", "failed", "returned"]
+__all__ = ["Outcome", "failed", "inconclusive", "is_timeout", "returned"]
 
 MESSAGE_LIMIT = 500
 """Characters of a published message. The kubelet reads 10 KiB of the whole body."""
 DETAIL_LIMIT = 8192
 """Bytes of a published detail as JSON."""
+CAUSES = 10
+"""Exceptions behind an exception that are looked at."""
 
 
 class Outcome(NamedTuple):
@@ -37,6 +39,7 @@ class Outcome(NamedTuple):
         error: The exception, for the log only.
         could_run: False where the check itself could not be carried out, so that it says nothing
             about the thing it tests: ``on_error="keep"`` looks at this.
+        conclusive: False where not even that is known, since the loop stood still meanwhile.
     """
 
     status: Status
@@ -44,6 +47,7 @@ class Outcome(NamedTuple):
     detail: Mapping[str, Any] = NO_DETAIL
     error: BaseException | None = None
     could_run: bool = True
+    conclusive: bool = True
 
 
 HEALTHY = Outcome(Status.HEALTHY)
@@ -74,6 +78,29 @@ def returned(value: object) -> Outcome:
 def refused(message: str) -> Outcome:
     """Return the outcome of a check that is written wrong."""
     return Outcome(Status.UNHEALTHY, message, error=TypeError(message), could_run=False)
+
+
+def inconclusive(outcome: Outcome, *, lost: float) -> Outcome:
+    """Return what ``outcome``, a timeout, is worth if the loop stood still for ``lost`` seconds."""
+    message = f"inconclusive: the event loop stood still for {lost:.1f} s while it ran"
+    if (error := outcome.error) is not None:
+        message += f" ({type(error).__name__})"
+    return Outcome(Status.UNKNOWN, message, error=error, could_run=False, conclusive=False)
+
+
+def is_timeout(error: BaseException) -> bool:
+    """Whether ``error`` comes from a timeout of the check's own, or of its client's.
+
+    When a loop goes on that stood still, the answer may be there, but the timer rings first.
+    """
+    for leaf in flatten(error):
+        cause: BaseException | None = leaf
+        for _ in range(CAUSES):
+            # trio's own is no TimeoutError
+            if isinstance(cause, TimeoutError) or type(cause).__name__ == "TooSlowError":
+                return True
+            cause = cause and (cause.__cause__ or cause.__context__)
+    return False
 
 
 def failed(error: BaseException) -> Outcome:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from probekit._core.model import Status
-from probekit._core.outcome import Outcome, failed, returned
+from probekit._core.outcome import Outcome, failed, is_timeout, returned
 from probekit._core.steps import Steps
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ class Run(Steps):
         state: The check that runs.
         loop: Where it runs, or where its end is told.
         started: When it started (monotonic seconds).
+        opened: When the time began in which it is waited for: when it started, or when somebody
+            asked again after it was excused.
         overdue: Whether it outlasted its timeout: nobody waits for it any more, but its result
             will be used.
         given_up: Whether it outlasted ``cancel_after`` and was cancelled.
@@ -43,6 +45,7 @@ class Run(Steps):
 
     __slots__ = (
         "_finished",
+        "_stood_still",
         "_task",
         "_thread",
         "_unarm",
@@ -50,6 +53,7 @@ class Run(Steps):
         "gatherings",
         "given_up",
         "loop",
+        "opened",
         "outcome",
         "overdue",
         "started",
@@ -57,12 +61,18 @@ class Run(Steps):
     )
 
     def __init__(
-        self, state: CheckState, loop: Loop, started: float, finished: Callable[[Run], None]
+        self,
+        state: CheckState,
+        loop: Loop,
+        started: float,
+        stood_still: float,
+        finished: Callable[[Run], None],
     ) -> None:
         super().__init__(loop.cancelled)
         self.state = state
         self.loop = loop
-        self.started = started
+        self.started = self.opened = started
+        self._stood_still = stood_still
         self.overdue = False
         self.given_up = False
         self.outcome: Outcome | None = None
@@ -91,12 +101,42 @@ class Run(Steps):
         self.loop = loop
         return self._thread is not None and self._thread.is_alive()
 
+    def lost(self, stood_still: float) -> float:
+        """Return the seconds in which the loop stood still, and not through this check's doing.
+
+        Args:
+            stood_still: Seconds for which it has stood still by now, as the heartbeat has it.
+        """
+        late = max([each.late for each in self.gatherings], default=0.0)
+        return max(0.0, max(late, stood_still - self._stood_still) - self.held)
+
+    def failed_by_a_timeout(self, error: BaseException) -> bool:
+        """Whether a timer of its own on the loop rang; those of a thread ring when they should."""
+        failed = cast("Outcome", self.outcome).status is Status.UNHEALTHY
+        return failed and self.state.check.is_async and not self.overdue and is_timeout(error)
+
+    def reopen(self, now: float, stood_still: float) -> None:
+        """Be waited for once more, as long as for a run that starts now."""
+        self.opened = now
+        self._stood_still = stood_still
+        self.held = 0.0
+
     def outlast(self, now: float) -> None:
         """Note that nobody waits for it any more, and plan to give it up."""
         self.overdue = True
-        if self._task is not None:
+        self._plan_end(now, at_least=0.0)
+
+    def linger(self, now: float) -> None:
+        """Plan to give it up, too; until then somebody may ask again.
+
+        What the loop lost it of ``cancel_after`` must not be its end: it has one more timeout.
+        """
+        self._plan_end(now, at_least=self.state.check.timeout)
+
+    def _plan_end(self, now: float, *, at_least: float) -> None:
+        if self._task is not None and self._unarm is None:
             remaining = self.state.check.cancel_after - (now - self.started)
-            self._unarm = self.loop.call_later(max(0.0, remaining), self.give_up)
+            self._unarm = self.loop.call_later(max(at_least, remaining), self.give_up)
 
     def give_up(self, grace: float = GRACE) -> None:
         """Cancel it, and see to it that it ends; for async checks, since no thread can be."""

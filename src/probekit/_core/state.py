@@ -6,8 +6,9 @@ from contextvars import copy_context
 from math import inf
 from typing import TYPE_CHECKING
 
+from probekit._core.excuse import Excuse
 from probekit._core.model import CheckResult, Probe, Status
-from probekit._core.outcome import Outcome
+from probekit._core.outcome import Outcome, inconclusive
 from probekit._core.threads import CheckThread
 from probekit._core.verdict import Verdict
 
@@ -37,6 +38,7 @@ class CheckState:
     """
 
     __slots__ = (
+        "_excuse",
         "_good",
         "_verdict",
         "attempted",
@@ -64,6 +66,7 @@ class CheckState:
         )
         self.attempted = -inf
         self.latched = False
+        self._excuse = Excuse()
         self._good: CheckResult | None = None
         self._verdict = Verdict(
             failure_threshold=check.failure_threshold, success_threshold=check.success_threshold
@@ -86,6 +89,11 @@ class CheckState:
     ) -> CheckResult:
         """Take what a run came to into account and return the result that follows from it."""
         check, before = self.check, self.result
+        if not outcome.conclusive:
+            # As if it had not run: no threshold counts it, and whoever asks next asks again.
+            known = before.duration is not None
+            self.result = before._replace(message=outcome.message, stale=known, inconclusive=True)
+            return self.result
         self.attempted = now
         if not outcome.could_run and (good := self._good) is not None:
             if now - good.at <= check.stale_after:
@@ -108,11 +116,18 @@ class CheckState:
             blocked if blocked >= BLOCKED else 0.0,
         )
         if outcome.status.passing:
+            self._excuse.granted = 0
             self._good = result if check.on_error == "keep" else None
             self.latched = check.probe is Probe.STARTUP and status.passing
         else:
             self._good = None
         return result
+
+    def weigh(self, timeout: Outcome, *, lost: float, now: float) -> Outcome:
+        """Return what a timeout is worth if the loop stood still for ``lost`` seconds of it."""
+        if self._excuse.grant(lost, timeout=self.check.timeout, now=now):
+            return inconclusive(timeout, lost=lost)
+        return timeout
 
     def timed_out(self, run: Run, now: float) -> Outcome:
         """Return the outcome of waiting for ``run`` in vain."""
@@ -136,7 +151,7 @@ class CheckState:
             until = self.attempted + check.max_age
         else:
             until = inf
-        if check.interval is None and not result.stale:
+        if check.interval is None and (result.inconclusive or not result.stale):
             return result, until
         return self._aged(result, now, until)
 
@@ -146,7 +161,7 @@ class CheckState:
         age = now - result.at
         if self.attempted == -inf or age <= limit:
             return result, min(until, result.at + limit)
-        if result.stale:
+        if result.stale and not result.inconclusive:
             return result._replace(status=Status.UNHEALTHY), until
         message = f"the last result is {age:.1f} s old, and stale after {limit:g} s"
         return result._replace(status=Status.UNKNOWN, message=message, stale=True), now

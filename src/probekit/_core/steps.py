@@ -19,6 +19,9 @@ Enough for any clean-up, and for timeouts of its own. A check that catches them 
 for ever by trio, and by anyio's cancel scopes on asyncio, hundreds of thousands of times a second.
 """
 
+WORTH_NOTING = 0.001
+"""Seconds of a step that are left out of account: hundreds of checks have nothing but such."""
+
 
 class Abandoned(BaseException):
     """The coroutine swallowed its cancellation and is no longer driven."""
@@ -29,13 +32,15 @@ class Steps:
 
     Attributes:
         longest: Seconds of the longest step so far: how long the loop was held in one go.
+        held: Seconds of all steps together that were `WORTH_NOTING`.
         patience: Cancellations that may still be swallowed.
     """
 
-    __slots__ = ("_cancelled", "longest", "patience")
+    __slots__ = ("_cancelled", "held", "longest", "patience")
 
     def __init__(self, cancelled: type[BaseException]) -> None:
         self.longest = 0.0
+        self.held = 0.0
         self.patience = PATIENCE
         self._cancelled = cancelled
 
@@ -57,8 +62,9 @@ class Steps:
                 return stop.value
             finally:
                 took = perf_counter() - started
-                if took > self.longest:
-                    self.longest = took
+                if took > WORTH_NOTING:
+                    self.held += took
+                    self.longest = max(self.longest, took)
             step = coroutine.send
             try:
                 value = yield awaited

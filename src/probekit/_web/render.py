@@ -88,7 +88,9 @@ def json_body(report: Report, details: Details) -> str:
 
 def check_json(result: CheckResult, now: float, details: Details) -> str:
     """Return one check's part; what has nothing to say is left out."""
-    _, _, status, critical, message, detail, duration, at, since, failures, stale, blocked = result
+    _, _, status, critical, message, detail, duration, at, since, failures, stale, blocked, _ = (
+        result
+    )
     text = _OPENINGS[status, critical]
     if details == "status":
         return text + "}"
@@ -106,6 +108,8 @@ def check_json(result: CheckResult, now: float, details: Details) -> str:
         text += f', "failures": {failures}'
     if stale:
         text += ', "stale": true'
+    if message is not None and result.inconclusive:
+        text += ', "inconclusive": true'
     if blocked:
         text += f', "blocked_loop": {blocked:.3f}'
     return text + "}"

@@ -46,7 +46,7 @@ __all__ = ["PrometheusObserver", "instrument"]
 
 logger: logging.Logger = logging.getLogger("probekit")
 
-OUTCOMES: Final = ("healthy", "degraded", "unhealthy", "timeout")
+OUTCOMES: Final = ("healthy", "degraded", "unhealthy", "timeout", "inconclusive")
 UPDATE_EVERY: Final = 1.0
 """Seconds between two updates for other processes, unless something changed."""
 
@@ -174,12 +174,15 @@ class PrometheusObserver(Observer):
         """Count a run by what it came to, and note how long it took."""
         # The status has the thresholds applied; what came of this one run shows in these.
         failed = result.failures > 0 or result.stale
-        if error is None:
+        if result.inconclusive:
+            outcome = "inconclusive"
+        elif error is None:
             outcome = "timeout" if failed else "healthy"
         else:
             outcome = "unhealthy" if failed else "degraded"
         self._runs[result.probe, result.name, outcome].inc()
-        # A run that timed out is still going; a stale result is that of an older run.
+        # A run that timed out is still going; a stale result is that of an older run, and so is an
+        # inconclusive one, or there is none.
         if outcome != "timeout" and not result.stale and result.duration is not None:
             self._duration[result.probe, result.name].observe(result.duration)
         self._tell_other_processes()
