@@ -11,6 +11,7 @@ from probekit._core.engine import Engine
 from probekit._core.loops import nothing
 from probekit._core.model import DrainStep, Probe, Report, Status
 from probekit._core.observer import Observers
+from probekit._core.unknown import unknown_names
 from probekit._core.verdict import aggregate
 from probekit._lifecycle.drain import DrainSwitch
 from probekit._lifecycle.evidence import Evidence
@@ -40,7 +41,6 @@ __all__ = ["Companion", "Service"]
 
 AGES_SHOWN = 0.1
 """Seconds for which an answer may be repeated, since the ages in it are rounded to this."""
-UNKNOWN_NAMES_SHOWN = 10
 FAREWELL = 5.0
 """Seconds for which it is tried to tell a client that it must go."""
 PARTING = 1.0
@@ -125,9 +125,8 @@ class Service:
         await self.engine.refresh(asked)
         if only is not None:
             return self._assemble(probe, states)
-        report = self._assemble(
-            probe, states, obstacle=self._obstacle(probe), warnings=self._unknown(probe, exclude)
-        )
+        warnings = unknown_names(probe, all_states, exclude)
+        report = self._assemble(probe, states, obstacle=self._obstacle(probe), warnings=warnings)
         if not exclude:
             if probe is Probe.STARTUP:
                 report = self._of_the_pod(report)
@@ -196,15 +195,6 @@ class Service:
         if pending := self._startup_pending():
             return "startup has not passed: " + ", ".join(state.check.name for state in pending)
         return None
-
-    def _unknown(self, probe: Probe, exclude: Iterable[str]) -> tuple[str, ...]:
-        known = self.engine.states[probe]
-        names = [name for name in dict.fromkeys(exclude) if name not in known]
-        shown = names[:UNKNOWN_NAMES_SHOWN]
-        warnings = [f"exclude: {probe.value} has no check {name[:50]!r}" for name in shown]
-        if len(names) > len(shown):
-            warnings.append(f"exclude: and {len(names) - len(shown)} more unknown names")
-        return tuple(warnings)
 
     def _told_of(self, report: Report) -> None:
         before = self._last_status.get(report.probe)
