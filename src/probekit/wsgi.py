@@ -53,6 +53,7 @@ class ProbeMiddleware:
         self._app = app
         self._service = probes.service
         self._endpoints = Endpoints(probes.service, **options)
+        self._service.traffic.threaded = True
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Handle a request."""

@@ -22,6 +22,7 @@ from probekit._lifecycle.pod.records import Worker
 from probekit._lifecycle.signals import Sigterm
 from probekit._lifecycle.steps import Steps
 from probekit._lifecycle.traffic import Traffic
+from probekit._lifecycle.watchdog.watch import Watchdog
 from probekit.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class Service:
         observers: Who is told.
         engine: Runs the checks.
         traffic: What is in flight; the doors count.
+        watchdog: Notices when nothing moves.
         evidence: What probers and traffic show of a drain.
         steps: How far a drain has come.
         drain: The switch that takes the process out of service.
@@ -88,6 +90,7 @@ class Service:
         self.engine: Engine = Engine(clock=clock, observers=self.observers)
         self.traffic: Traffic = Traffic(clock.monotonic)
         self.evidence: Evidence = Evidence(plan=plan, traffic=self.traffic)
+        self.watchdog: Watchdog = Watchdog(clock, policy, self.engine, self.traffic, pod)
         self.steps: Steps = Steps(hooks=Hooks(self.engine))
         self.drain: DrainSwitch = DrainSwitch(clock=clock, changed=self._drain_changed, pod=pod)
         self.sigterm: Sigterm = Sigterm(
@@ -271,12 +274,15 @@ class Service:
         self.traffic.requests.clear()
         self.traffic.websockets.clear()
 
-    # -- standing still -----------------------------------------------------------------------
-
     @property
     def stall(self) -> Stall | None:
         """What the process has been stuck in for longer than the policy allows, or None."""
-        return None
+        return self.watchdog.stall
+
+    @property
+    def saturated(self) -> bool:
+        """Whether all threads of a WSGI server are busy, though not stuck."""
+        return self.watchdog.saturated
 
     # -- living -------------------------------------------------------------------------------
 
@@ -287,18 +293,20 @@ class Service:
             self.engine.start()
             self.sigterm.arm()
             self._keeper.start()
+            self.watchdog.start()
 
     def starting(self) -> None:
         """Note that the application's startup began.
 
         Raises:
-            ConfigurationError: If it has begun already.
+            ConfigurationError: If it has begun already, or under this server must not.
         """
         if self._phase != "idle":
             raise ConfigurationError(
                 "this Probes has a lifespan already; ProbeMiddleware enters it by itself, so leave "
                 "`async with probes.lifespan()` out, and give each application a Probes of its own"
             )
+        self.watchdog.check()
         self._phase = "starting"
         self.served = True
         self.engine.version += 1
@@ -310,6 +318,7 @@ class Service:
         self.engine.start()
         self.sigterm.arm()
         self._keeper.start()
+        self.watchdog.start()
 
     async def stopped(self) -> None:
         """Note that the application has ended, or failed to start: stop all that runs."""
@@ -321,6 +330,7 @@ class Service:
             self.steps.reach(DrainStep.DONE, "the application is told to end")
         self.sigterm.disarm()
         self._keeper.stop()
+        self.watchdog.stop()
         if self.companions or self.pod.scope != "process":
             await to_thread.run_sync(self._part)
         await self.engine.stop()

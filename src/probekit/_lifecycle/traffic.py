@@ -36,9 +36,21 @@ class Traffic:
         blocks: What a worker is inside of, and leaves by itself when it sees that it drains.
         latest: When the last ordinary request or WebSocket came, or None (monotonic seconds).
         counted: Whether there is a door that sees ordinary requests at all.
+        threaded: Whether each request has a thread of its own, since the door is WSGI's.
+        threads: How many the server handles at once in this process; None if nobody knows.
     """
 
-    __slots__ = ("blocks", "clock", "counted", "jobs", "latest", "requests", "websockets")
+    __slots__ = (
+        "blocks",
+        "clock",
+        "counted",
+        "jobs",
+        "latest",
+        "requests",
+        "threaded",
+        "threads",
+        "websockets",
+    )
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock: Callable[[], float] = clock
@@ -48,6 +60,8 @@ class Traffic:
         self.blocks: dict[object, Entry] = {}
         self.latest: float | None = None
         self.counted: bool = False
+        self.threaded: bool = False
+        self.threads: int | None = None
 
     def in_flight(self) -> dict[str, int]:
         """Return the counts by kind."""
