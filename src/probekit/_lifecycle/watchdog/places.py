@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import linecache
-import os
 import sys
 import sysconfig
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -83,8 +83,9 @@ def lines_of(places: list[Place]) -> list[str]:
 def short(file: str) -> str:
     """Return the path without the folder that it was found in."""
     path, names = Path(file), [file]
-    for folder in (*sys.path, os.curdir):
-        whole = os.path.abspath(folder)  # noqa: PTH100 - resolve() would follow links
-        if whole != os.sep and path.is_relative_to(whole):
-            names.append(str(path.relative_to(whole)))
+    for folder in (*sys.path, ""):
+        with suppress(OSError, ValueError):  # there is no current directory; it lies elsewhere
+            root = Path(folder).absolute()
+            if root != root.parent:
+                names.append(str(path.relative_to(root)))
     return min(names, key=len)

@@ -100,15 +100,23 @@ class Watchdog:
             raise ConfigurationError(f"on_stuck='exit' cannot work here: {why}")
 
     def start(self) -> None:
-        """Watch, until `stop`; where threads are greenlets, nothing could run beside what hangs."""
+        """Watch, until `stop`."""
+        if self.begin():
+            self._keeper.start()
+
+    def begin(self) -> bool:
+        """Be ready for `tick`; False if there is nothing to watch for.
+
+        Nor is there where threads are greenlets: nothing could run beside what hangs.
+        """
         after = self._policy.stuck_after
         if after is None or greenlets():
-            return
+            return False
         if self._stacks is None:
             self._stacks = best_stacks(after, free_threaded=self._free_threaded)
         self._last = self._clock()
         self._moved(self._last)
-        self._keeper.start()
+        return True
 
     def stop(self) -> None:
         """Watch no more."""
