@@ -92,10 +92,15 @@ async def pid(_: Request) -> PlainTextResponse:
 
 async def hang(_: Request) -> PlainTextResponse:
     """Hold the loop until the test says otherwise."""
-    deadline = time.monotonic() + LONGEST
-    while not Path(os.environ["RELEASE"]).exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_for(Path(os.environ["RELEASE"]))
     return PlainTextResponse("released")
+
+
+def wait_for(file: Path) -> None:
+    """Wait until there is such a file."""
+    deadline = time.monotonic() + LONGEST
+    while not file.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 routes = [Route("/hold/{how}", held), Route("/work", work), Route("/pid", pid)]
