@@ -190,11 +190,23 @@ def test_who_has_been_stopped_does_not_look(kennel: Making) -> None:
 
 
 def test_a_forked_child_watches_nobody(kennel: Making) -> None:
-    """Its parent's stall is none of its own."""
+    """Its parent's stall is none of its own; until it begins to serve itself."""
     watched = kennel()
     watched.pass_time(1.1)
     watched.dog.renew()
     watched.pass_time(3)
+    assert watched.found() is None
+    assert watched.dog.begin()
+    watched.pass_time(1.2)
+    assert watched.found() is not None
+
+
+def test_to_begin_twice_is_to_begin_anew(kennel: Making) -> None:
+    """Some servers send requests before they tell that the application starts."""
+    watched = kennel()
+    watched.pass_time(0.9)
+    assert watched.dog.begin()
+    watched.pass_time(0.9)
     assert watched.found() is None
 
 

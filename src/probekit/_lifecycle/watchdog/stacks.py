@@ -99,7 +99,8 @@ class TimerFile:
     def __init__(self, after: float) -> None:
         self._after = after
         self._lock = threading.Lock()
-        self._file: IO[bytes] | None = tempfile.TemporaryFile()  # noqa: SIM115 - see `close`
+        self._file: IO[bytes] | None = None
+        self._closed = False
         self._pid = os.getpid()
         self._due = 0.0
 
@@ -110,11 +111,14 @@ class TimerFile:
         self._due = now + min(1.0, self._after / 4)
         with self._lock:
             # In a child that was forked the timer's thread is gone, and to cancel it would wait.
-            if self._file is not None and self._pid == os.getpid():
-                faulthandler.cancel_dump_traceback_later()
-                self._file.seek(0)
-                self._file.truncate()
-                faulthandler.dump_traceback_later(self._after, file=self._file)
+            if self._closed or self._pid != os.getpid():
+                return
+            faulthandler.cancel_dump_traceback_later()
+            if self._file is None:
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
+            self._file.seek(0)
+            self._file.truncate()
+            faulthandler.dump_traceback_later(self._after, file=self._file)
 
     def of(self, threads: Iterable[int]) -> dict[int, list[Place]]:
         """Return the stacks as they were when it wrote them."""
@@ -128,10 +132,11 @@ class TimerFile:
     def close(self) -> None:
         """Let it write no more."""
         with self._lock:
+            self._closed = True
             if self._file is not None and self._pid == os.getpid():
                 faulthandler.cancel_dump_traceback_later()
                 self._file.close()
-            self._file = None
+                self._file = None
 
 
 def parse(text: str) -> dict[int, list[Place]]:

@@ -114,8 +114,8 @@ class Watchdog:
             return False
         if self._stacks is None:
             self._stacks = best_stacks(after, free_threaded=self._free_threaded)
-        self._last = self._clock()
-        self._moved(self._last)
+        self._last = self._sign = self._clock()
+        self._quiet = 0.0
         return True
 
     def stop(self) -> None:
@@ -145,7 +145,7 @@ class Watchdog:
         passed, self._last = now - self._last, now
         signs = self._thread_signs if self._traffic.threaded else self._loop_signs
         if signs.seen(ask_tasks=stacks.ask_tasks):
-            self._moved(now)
+            self._moved(now, stacks)
         elif passed > PERIOD + OVERSLEPT:
             self.effort.skip()
         else:
@@ -155,12 +155,11 @@ class Watchdog:
         elif self.stall is not None and now >= self._ask_at:
             self._leave(now)
 
-    def _moved(self, now: float) -> None:
+    def _moved(self, now: float, stacks: Stacks) -> None:
         stall, self.stall = self.stall, None
         since, self._sign, self._quiet = self._sign, now, 0.0
         self.effort.forget()
-        if self._stacks is not None:
-            self._stacks.moved(now)
+        stacks.moved(now)
         if stall is not None:
             self.last_words.over(stall, now - since)
 
@@ -170,7 +169,8 @@ class Watchdog:
             stall = threads_stall(self._sign, busy, count, stacks)
         else:
             stall = loop_stall(self._sign, self._engine, stacks, cause=self.effort.cause)
-        self.stall = stall
+        # It may have been stopped meanwhile: whatever held the loop has let go.
+        self.stall = stall if self._stacks is stacks else None
         self.last_words.stuck(stall, now - self._sign)
         self._leave(now, first=True)
 
