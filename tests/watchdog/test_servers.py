@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.e2e.clients import get, volley
-from tests.e2e.servers import serve
-from tests.waiting import wait_until
-
-if TYPE_CHECKING:
-    from tests.e2e.servers import Server
+from tests.e2e.servers import Server, serve
+from tests.waiting import free_port, wait_until
 
 APP = Path(__file__).with_name("_app.py")
 
@@ -63,7 +61,7 @@ def busy_is_not_stuck(server: Server) -> None:
         for _ in range(2):
             process = stack.enter_context(subprocess.Popen([sys.executable, "-c", spinner]))
             stack.callback(process.kill)
-        answers = volley(server.port, "/work", count=192, at_a_time=64)
+        answers = volley(server.port, "/work", count=128, at_a_time=64)
     assert {answer.status for answer in answers} == {200}
     assert max(answer.seconds for answer in answers) > 1.0
     assert server.log().count(NOTICED) == before
@@ -77,6 +75,23 @@ def test_a_loop_that_is_held_is_found_and_one_that_is_busy_is_not(on: str) -> No
         holds_are_found(server)
         if on == "uvicorn-asyncio":
             busy_is_not_stuck(server)
+
+
+@pytest.mark.timeout(60)
+def test_threads_are_found_when_all_are_held_and_not_when_they_work() -> None:
+    """Of a WSGI server with two: work that goes on and on is no stall, two that never end are."""
+    port = free_port()
+    address = f"--listen=127.0.0.1:{port}"
+    command = [sys.executable, "-m", "waitress", address, "--threads=2", "_wsgi:app"]
+    path = os.pathsep.join(filter(None, [str(APP.parent), os.environ.get("PYTHONPATH")]))
+    with Server(command, port=port, PYTHONPATH=path) as server:
+        answers = volley(port, "/work", count=16, at_a_time=4)
+        assert {answer.body for answer in answers} == {b"None"}
+        assert NOTICED not in server.log()
+        answers = volley(port, "/hold", count=2, at_a_time=2)
+        assert all(b"all 2 threads are busy" in answer.body for answer in answers)
+        wait_until(lambda: OVER in server.log(), "it is over")
+        assert server.log().count(NOTICED) == 1
 
 
 def pids(server: Server) -> set[int]:
