@@ -16,6 +16,7 @@ from benchmarks.hung import hung
 from benchmarks.in_process import importing, many_checks, pass_through
 from benchmarks.requests import liveness, readiness
 from benchmarks.servers import describe
+from benchmarks.watchdog import watchdog
 from benchmarks.wsgi import flask
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "import": importing,
     "hung": hung,
     "fleet": fleet,
+    "watchdog": watchdog,
     "flask": flask,
 }
 

@@ -1,4 +1,4 @@
-"""The applications that answer a probe in `requests`; the variable APP chooses one."""
+"""The applications of `requests` and `watchdog`; the variable APP chooses one."""
 
 from __future__ import annotations
 
@@ -31,6 +31,12 @@ def with_probes() -> ASGIApp:
     for number in range(10):
         probes.readiness(check, name=f"check-{number}")
     return ProbeMiddleware(Starlette(), probes=probes)
+
+
+def with_watchdog(stuck_after: float | None) -> ASGIApp:
+    """Return an application that is watched, or (None) not."""
+    probes = Probes(drain_delay=0, stuck_after=stuck_after)
+    return ProbeMiddleware(Starlette(routes=[Route("/hello", hello)]), probes=probes)
 
 
 class Raw:
@@ -74,6 +80,10 @@ def chosen(name: str) -> ASGIApp:
             return with_probes()
         case "starlette":
             return Starlette(routes=[Route("/healthz", hello)])
+        case "watched":
+            return with_watchdog(5.0)
+        case "unwatched":
+            return with_watchdog(None)
         case "raw-liveness":
             return Raw("/healthz")
         case _:

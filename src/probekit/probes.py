@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from probekit._core.observer import Observer
     from probekit._lifecycle.options import ProbesOptions
     from probekit._lifecycle.service import Service
+    from probekit._lifecycle.watchdog.stall import Stall
 
 __all__ = ["CheckOptions", "Clock", "LivenessOptions", "Probes"]
 
@@ -225,6 +226,11 @@ class Probes(Declaring):
     def loop_lag(self) -> float:
         """Seconds by which the event loop is late; 0.0 outside a lifespan."""
         return self.service.engine.heartbeat.lag
+
+    @property
+    def stall(self) -> Stall | None:
+        """What the process has been stuck in for longer than ``stuck_after``, or None."""
+        return self.service.stall
 
     @property
     def sigterm(self) -> str:

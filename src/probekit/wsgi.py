@@ -57,6 +57,7 @@ class ProbeMiddleware:
         self._endpoints = Endpoints(probes.service, **options)
         self._met = False
         probes.service.traffic.counted = True
+        self._service.traffic.threaded = True
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Handle a request."""

@@ -44,6 +44,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "probekit.flask": (*DOOR, "probekit.wsgi"),
     "probekit.wsgi": DOOR,
     "probekit.server": DOOR,
+    "probekit.watchdog": (*CORE, "probekit._lifecycle"),
     "probekit.checks": ("probekit.exceptions", "probekit._core.model"),
     "probekit.observe": (*CORE, "probekit.observers"),
     "probekit._alive": (*CORE, "probekit._lifecycle.pod", "probekit._web", "probekit._alive"),

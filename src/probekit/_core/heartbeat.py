@@ -31,6 +31,7 @@ class Heartbeat:
         thread: The identifier of the thread that the loop turns in, as `threading.get_ident` has
             it; None while it does not beat.
         native: The same thread, as the operating system calls it.
+        loop: What turns in it.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -43,6 +44,7 @@ class Heartbeat:
         self.stood_still: float = 0.0
         self.thread: int | None = None
         self.native: int | None = None
+        self.loop: Loop | None = None
 
     @property
     def lag(self) -> float:
@@ -66,13 +68,14 @@ class Heartbeat:
         """Beat on ``loop``, which is the caller's, until `stop`."""
         self.stop()
         self.thread, self.native = threading.get_ident(), threading.get_native_id()
+        self.loop = loop
         self._arm(loop)
 
     def stop(self) -> None:
         """Beat no more."""
         if self._unarm is not None:
             self._unarm()
-        self._unarm = self._due = self.thread = self.native = None
+        self._unarm = self._due = self.thread = self.native = self.loop = None
         self._late = 0.0
 
     def _arm(self, loop: Loop) -> None:

@@ -81,6 +81,10 @@ class Loop(Protocol):
         """Return something to wait for on this loop."""
         ...
 
+    def running_task(self) -> Any:
+        """Return the task whose step is under way, or None; from any thread."""
+        ...
+
 
 class AsyncioLoop:
     """asyncio's loop, or uvloop's."""
@@ -118,6 +122,9 @@ class AsyncioLoop:
     def waiter(self) -> Waiter:
         return FutureWaiter(self._loop.create_future())
 
+    def running_task(self) -> Any:
+        return asyncio.current_task(self._loop)
+
 
 class FutureWaiter:
     """Waits with the cheapest thing that asyncio has."""
@@ -144,6 +151,9 @@ class TrioLoop:
         self._trio = trio
         self._token = trio.lowlevel.current_trio_token()
         self.cancelled: type[BaseException] = trio.Cancelled
+        # What belongs to this thread of a threading.local that trio keeps to itself.
+        context = getattr(sys.modules.get("trio._core._run"), "GLOBAL_RUN_CONTEXT", nothing)
+        self._context: dict[str, Any] = vars(context)
 
     def is_current(self) -> bool:
         return in_trio() and self._trio.lowlevel.current_trio_token() is self._token
@@ -197,6 +207,9 @@ class TrioLoop:
 
     def waiter(self) -> Waiter:
         return EventWaiter()
+
+    def running_task(self) -> Any:
+        return self._context.get("task")
 
 
 class TrioTask:

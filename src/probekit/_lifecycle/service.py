@@ -12,6 +12,7 @@ from probekit._core.engine import Engine
 from probekit._core.loops import nothing
 from probekit._core.model import DrainStep, Probe, Report, Status
 from probekit._core.observer import Observers
+from probekit._core.unknown import unknown_names
 from probekit._core.verdict import aggregate
 from probekit._lifecycle.drain import DrainSwitch
 from probekit._lifecycle.evidence import Evidence
@@ -22,6 +23,7 @@ from probekit._lifecycle.pod.records import Worker
 from probekit._lifecycle.signals import Sigterm
 from probekit._lifecycle.steps import Steps
 from probekit._lifecycle.traffic import Traffic
+from probekit._lifecycle.watchdog.watch import Watchdog
 from probekit.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -41,7 +43,6 @@ __all__ = ["Companion", "Service"]
 
 AGES_SHOWN = 0.1
 """Seconds for which an answer may be repeated, since the ages in it are rounded to this."""
-UNKNOWN_NAMES_SHOWN = 10
 FAREWELL = 5.0
 """Seconds for which it is tried to tell a client that it must go."""
 PARTING = 1.0
@@ -70,6 +71,7 @@ class Service:
         observers: Who is told.
         engine: Runs the checks.
         traffic: What is in flight; the doors count.
+        watchdog: Notices when nothing moves.
         evidence: What probers and traffic show of a drain.
         steps: How far a drain has come.
         drain: The switch that takes the process out of service.
@@ -89,6 +91,7 @@ class Service:
         self.engine: Engine = Engine(clock=clock, observers=self.observers)
         self.traffic: Traffic = Traffic(clock.monotonic)
         self.evidence: Evidence = Evidence(plan=plan, traffic=self.traffic)
+        self.watchdog: Watchdog = Watchdog(clock, policy, self.engine, self.traffic, pod)
         self.steps: Steps = Steps(hooks=Hooks(self.engine))
         self.drain: DrainSwitch = DrainSwitch(clock=clock, changed=self._drain_changed, pod=pod)
         self.sigterm: Sigterm = Sigterm(
@@ -126,9 +129,8 @@ class Service:
         await self.engine.refresh(asked)
         if only is not None:
             return self._assemble(probe, states)
-        report = self._assemble(
-            probe, states, obstacle=self._obstacle(probe), warnings=self._unknown(probe, exclude)
-        )
+        warnings = unknown_names(probe, all_states, exclude)
+        report = self._assemble(probe, states, obstacle=self._obstacle(probe), warnings=warnings)
         if not exclude:
             if probe is Probe.STARTUP:
                 report = self._of_the_pod(report)
@@ -197,15 +199,6 @@ class Service:
         if pending := self._startup_pending():
             return "startup has not passed: " + ", ".join(state.check.name for state in pending)
         return None
-
-    def _unknown(self, probe: Probe, exclude: Iterable[str]) -> tuple[str, ...]:
-        known = self.engine.states[probe]
-        names = [name for name in dict.fromkeys(exclude) if name not in known]
-        shown = names[:UNKNOWN_NAMES_SHOWN]
-        warnings = [f"exclude: {probe.value} has no check {name[:50]!r}" for name in shown]
-        if len(names) > len(shown):
-            warnings.append(f"exclude: and {len(names) - len(shown)} more unknown names")
-        return tuple(warnings)
 
     def _told_of(self, report: Report) -> None:
         before = self._last_status.get(report.probe)
@@ -283,12 +276,15 @@ class Service:
         self.traffic.requests.clear()
         self.traffic.websockets.clear()
 
-    # -- standing still -----------------------------------------------------------------------
-
     @property
     def stall(self) -> Stall | None:
         """What the process has been stuck in for longer than the policy allows, or None."""
-        return None
+        return self.watchdog.stall
+
+    @property
+    def saturated(self) -> bool:
+        """Whether all threads of a WSGI server are busy, though not stuck."""
+        return self.watchdog.saturated
 
     # -- living -------------------------------------------------------------------------------
 
@@ -299,18 +295,20 @@ class Service:
             self.engine.start()
             self.sigterm.arm()
             self._keeper.start()
+            self.watchdog.start()
 
     def starting(self) -> None:
         """Note that the application's startup began.
 
         Raises:
-            ConfigurationError: If it has begun already.
+            ConfigurationError: If it has begun already, or under this server must not.
         """
         if self._phase != "idle":
             raise ConfigurationError(
                 "this Probes has a lifespan already; ProbeMiddleware enters it by itself, so leave "
                 "`async with probes.lifespan()` out, and give each application a Probes of its own"
             )
+        self.watchdog.check()
         self._phase = "starting"
         self.served = True
         self.engine.version += 1
@@ -322,6 +320,7 @@ class Service:
         self.engine.start()
         self.sigterm.arm()
         self._keeper.start()
+        self.watchdog.start()
 
     async def stopped(self) -> None:
         """Note that the application has ended, or failed to start: stop all that runs."""
@@ -333,6 +332,7 @@ class Service:
             self.steps.reach(DrainStep.DONE, "the application is told to end")
         self.sigterm.disarm()
         self._keeper.stop()
+        self.watchdog.stop()
         if self.companions or self.pod.scope != "process":
             await to_thread.run_sync(self._part)
         await self.engine.stop()

@@ -36,7 +36,8 @@ class Traffic:
         blocks: What a worker is inside of, and leaves by itself when it sees that it drains.
         latest: When the last ordinary request or WebSocket came, or None (monotonic seconds).
         counted: Whether there is a door that sees ordinary requests at all.
-        threads: How many requests the server handles at once in this process, where a door knows.
+        threaded: Whether each request has a thread of its own, since the door is WSGI's.
+        threads: How many the server handles at once in this process; None if nobody knows.
     """
 
     __slots__ = (
@@ -46,6 +47,7 @@ class Traffic:
         "jobs",
         "latest",
         "requests",
+        "threaded",
         "threads",
         "websockets",
     )
@@ -58,6 +60,7 @@ class Traffic:
         self.blocks: dict[object, Entry] = {}
         self.latest: float | None = None
         self.counted: bool = False
+        self.threaded: bool = False
         self.threads: int | None = None
 
     def in_flight(self) -> dict[str, int]:

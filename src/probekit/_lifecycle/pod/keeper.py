@@ -1,4 +1,4 @@
-"""The thread that looks after what the workers share."""
+"""A thread that does something every so often, as long as somebody needs it."""
 
 from __future__ import annotations
 
@@ -24,11 +24,24 @@ class Keeper:
 
     Args:
         task: What to do: a method. What it raises is logged, once in a row.
+        name: What the thread is called.
+        period: Seconds between two times.
+        trouble: What the log says if it raises something.
     """
 
-    def __init__(self, task: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        task: Callable[[], None],
+        *,
+        name: str = "probekit:pod",
+        period: float = PERIOD,
+        trouble: str = "shared state: probekit failed to look after it; it goes on",
+    ) -> None:
         # Weakly, or the thread would keep an application alive that nobody has any more.
         self._task = weakref.WeakMethod(task)
+        self._name = name
+        self._period = period
+        self._trouble = trouble
         self._ended: threading.Event | None = None
         self._thread: threading.Thread | None = None
         self._pid = 0
@@ -39,7 +52,10 @@ class Keeper:
             self._pid = os.getpid()
             self._ended = ended = threading.Event()
             self._thread = threading.Thread(
-                target=keep, args=(self._task, ended), name="probekit:pod", daemon=True
+                target=keep,
+                args=(self._task, ended, self._period, self._trouble),
+                name=self._name,
+                daemon=True,
             )
             self._thread.start()
 
@@ -55,7 +71,12 @@ class Keeper:
             self._thread.join(seconds)
 
 
-def keep(task: weakref.WeakMethod[Callable[[], None]], ended: threading.Event) -> None:
+def keep(
+    task: weakref.WeakMethod[Callable[[], None]],
+    ended: threading.Event,
+    period: float,
+    trouble: str,
+) -> None:
     """Do it every so often, until the event is set or there is nobody to do it for."""
     failed = False
     while not ended.is_set() and (call := task()) is not None:
@@ -64,7 +85,7 @@ def keep(task: weakref.WeakMethod[Callable[[], None]], ended: threading.Event) -
             failed = False
         except Exception:
             if not failed:
-                logger.exception("shared state: probekit failed to look after it; it goes on")
+                logger.exception("%s", trouble)
             failed = True
         del call
-        ended.wait(PERIOD)
+        ended.wait(period)

@@ -1,0 +1,96 @@
+"""What the watchdog costs: the server's CPU time with and without it, under load and idle."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from tests.e2e.clients import Connection
+
+from benchmarks.figures import Figure, interleaved, ratio
+from benchmarks.servers import on_uvicorn, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.e2e.servers import Server
+
+__all__ = ["watchdog"]
+
+APPS = Path(__file__).with_name("apps.py")
+CONNECTIONS = 64
+REQUESTS = 40
+"""On each connection, one after the other."""
+ROUNDS = 20
+IDLE = 2.0
+"""Seconds in which nothing is asked."""
+IDLE_ROUNDS = 5
+
+
+def watchdog() -> list[Figure]:
+    """Compare an application that is watched with the same that is not."""
+    with ExitStack() as stack:
+        servers = {
+            app: stack.enter_context(on_uvicorn(APPS, APP=app)) for app in ("watched", "unwatched")
+        }
+        busy = interleaved({app: under_load(each) for app, each in servers.items()}, rounds=ROUNDS)
+        idle = interleaved(
+            {app: at_rest(each) for app, each in servers.items()}, rounds=IDLE_ROUNDS
+        )
+    watched, unwatched = busy["watched"], busy["unwatched"]
+    more = median(one - other for one, other in zip(*idle.values(), strict=True))
+    return [
+        Figure(
+            name="a request at 64 connections, watched / unwatched",
+            measured=ratio(watched, unwatched),
+            target=1.03,
+            how=f"{median(watched):.1f} / {median(unwatched):.1f} us of CPU per request",
+        ),
+        Figure(
+            name="idle, watched - unwatched",
+            measured=more,
+            unit="%",
+            target=0.3,
+            how=f"of a CPU: {median(idle['watched']):.2f} - {median(idle['unwatched']):.2f} %",
+        ),
+    ]
+
+
+def under_load(server: Server) -> Callable[[], float]:
+    """Return what measures the microseconds of CPU per request."""
+
+    def measure() -> float:
+        before = server.cpu()
+        run(load(server.port))
+        return (server.cpu() - before) / (CONNECTIONS * REQUESTS) * 1e6
+
+    return measure
+
+
+def at_rest(server: Server) -> Callable[[], float]:
+    """Return what measures the share of a CPU in per cent."""
+
+    def measure() -> float:
+        before = server.cpu()
+        time.sleep(IDLE)
+        return (server.cpu() - before) / IDLE * 100
+
+    return measure
+
+
+async def load(port: int) -> None:
+    """Send the requests of one round."""
+
+    async def one() -> None:
+        connection = await Connection.open(port)
+        for _ in range(REQUESTS):
+            status, _ = await connection.get("/hello")
+            if status != 200:
+                raise RuntimeError(f"/hello answered {status}")
+        await connection.close()
+
+    await asyncio.gather(*(one() for _ in range(CONNECTIONS)))

@@ -1,0 +1,95 @@
+"""What threads that stand still do: compute, wait in a call, or wait for a CPU."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Effort", "Load", "load_of"]
+
+TASKS = Path("/proc/self/task")
+
+ENOUGH = 0.3
+"""The share of a CPU that a thread which computes gets, unless it is starved of it."""
+
+
+class Load(NamedTuple):
+    """What the operating system knows of some threads.
+
+    Attributes:
+        runnable: Whether one of them runs, or would if it got a CPU.
+        seconds: The CPU time that all of them have used so far.
+    """
+
+    runnable: bool
+    seconds: float
+
+
+class Effort:
+    """Follows some threads from tick to tick while they show no sign of life.
+
+    Args:
+        tasks: Where the operating system describes the threads of this process; where it does not,
+            nothing is known.
+    """
+
+    def __init__(self, tasks: Path = TASKS) -> None:
+        self._tasks = tasks
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew: they have moved."""
+        self._before: Load | None = None
+        self._used = self._over = 0.0
+
+    def skip(self) -> None:
+        """Leave out the time since the last look."""
+        self._before = None
+
+    def count(self, natives: Iterable[int], seconds: float) -> float:
+        """Look, and return for how many of the seconds since the last look they are to blame.
+
+        For all of them, unless they wanted a CPU and got too little of it: for a thread that is
+        starved, no more time has passed than what it has computed.
+
+        Args:
+            natives: The threads, as the operating system calls them.
+            seconds: How long ago the last look was.
+        """
+        before, now = self._before, load_of(natives, self._tasks)
+        self._before = now
+        if before is None or now is None:
+            return seconds
+        used = now.seconds - before.seconds
+        counted = used if now.runnable and used < ENOUGH * seconds else seconds
+        self._used += used
+        self._over += counted
+        return counted
+
+    @property
+    def cause(self) -> str:
+        """What they have been doing since they stand still."""
+        if self._over <= 0:
+            return "no sign of life"
+        return "busy in Python code" if self._used >= ENOUGH * self._over else "blocked in a call"
+
+
+def load_of(natives: Iterable[int], tasks: Path = TASKS) -> Load | None:
+    """Return what the operating system knows of some threads; None if of one it knows nothing."""
+    runnable, ticks = False, 0
+    known = False
+    for native in natives:
+        try:
+            stat = (tasks / str(native) / "stat").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return None
+        # The name of the thread is in parentheses and may hold spaces and parentheses itself.
+        fields = stat.rpartition(")")[2].split()
+        runnable = runnable or fields[0] == "R"
+        ticks += int(fields[11]) + int(fields[12])
+        known = True
+    return Load(runnable, ticks / os.sysconf("SC_CLK_TCK")) if known else None

@@ -1,0 +1,115 @@
+"""What a process that is stuck leaves behind: log, termination log, exit status."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from probekit._lifecycle.watchdog.stall import Stall
+
+__all__ = ["EXIT_STATUS", "LastWords"]
+
+logger = logging.getLogger("probekit")
+
+TERMINATION_LOG = Path("/dev/termination-log")
+"""What Kubernetes shows of a container that has ended."""
+
+LONGEST = 2048
+"""Bytes of that."""
+
+PATIENCE = 1.0
+"""Seconds that logging has: what the process is stuck in may be its log."""
+
+EXIT_STATUS = 70
+"""What sysexits.h calls an internal error; with 3 and 4 gunicorn's master would end as well."""
+
+
+class LastWords:
+    """Says that the process is stuck, in every place that may outlast it.
+
+    Args:
+        termination_log: Where the platform looks for the reason.
+        leave: What ends the process; it asks nobody, since who is stuck cannot answer.
+        patience: Seconds to wait for the log.
+    """
+
+    def __init__(
+        self,
+        *,
+        termination_log: Path = TERMINATION_LOG,
+        leave: Callable[[int], object] = os._exit,
+        patience: float = PATIENCE,
+    ) -> None:
+        self._termination_log = termination_log
+        self._leave = leave
+        self._patience = patience
+        self._written = b""
+
+    def stuck(self, stall: Stall, seconds: float) -> None:
+        """Say what the process is stuck in."""
+        self._written = excerpt(f"probekit: process {os.getpid()} is stuck: {stall}", stall.stack)
+        self._replace(self._written)
+        self._bounded(
+            lambda: logger.error(
+                "the process has been stuck for %.1f s: %s\n%s",
+                seconds,
+                stall,
+                stall.stack or "  where, nobody knows",
+            )
+        )
+
+    def over(self, stall: Stall, seconds: float) -> None:
+        """Say that it moves again; what ends it one day is something else."""
+        with suppress(OSError):
+            if self._termination_log.read_bytes() == self._written:
+                self._replace(b"")
+        self._bounded(
+            lambda: logger.warning("the process moves again, after %.1f s: %s", seconds, stall)
+        )
+
+    def stays(self, why: str) -> None:
+        """Say why it is not ended."""
+        self._bounded(lambda: logger.error("on_stuck='exit': the process stays, since %s", why))
+
+    def leave(self) -> None:
+        """End the process, when all is said or the patience is over."""
+
+        def farewell() -> None:
+            logger.critical(
+                "on_stuck='exit': this process ends (status %d), for the server to start another",
+                EXIT_STATUS,
+            )
+            logging.shutdown()
+
+        self._bounded(farewell)
+        self._leave(EXIT_STATUS)
+
+    def _bounded(self, speak: Callable[[], None]) -> None:
+        thread = threading.Thread(target=speak, name="probekit:last-words", daemon=True)
+        thread.start()
+        thread.join(self._patience)
+
+    def _replace(self, content: bytes) -> None:
+        with suppress(OSError):
+            # Not made where it is not: only a container has it.
+            flags = os.O_WRONLY | os.O_TRUNC | getattr(os, "O_NONBLOCK", 0)
+            descriptor = os.open(self._termination_log, flags)
+            try:
+                os.write(descriptor, content)
+            finally:
+                os.close(descriptor)
+
+
+def excerpt(title: str, stack: str) -> bytes:
+    """Return the title and as much of the end of the stack as there is room for."""
+    head = f"{title}\n".encode()[:LONGEST]
+    tail = stack.encode()
+    room = LONGEST - len(head)
+    return head + (tail if len(tail) <= room else tail[len(tail) - room :].partition(b"\n")[2])

@@ -1,0 +1,200 @@
+"""The watchdog: a thread that notices when the process stands still."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import TYPE_CHECKING
+
+from probekit._lifecycle.errand import greenlets
+from probekit._lifecycle.forked import renew_when_forked
+from probekit._lifecycle.hypercorn import worker_count
+from probekit._lifecycle.pod.exits import why_not_exit
+from probekit._lifecycle.pod.keeper import Keeper
+from probekit._lifecycle.watchdog.cause import Effort
+from probekit._lifecycle.watchdog.describe import loop_stall, threads_stall
+from probekit._lifecycle.watchdog.last_words import LastWords
+from probekit._lifecycle.watchdog.signs import LoopSigns, ThreadSigns
+from probekit._lifecycle.watchdog.stacks import best_stacks
+from probekit.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from probekit._core.clock import Clock
+    from probekit._core.engine import Engine
+    from probekit._lifecycle.pod.pod import Pod
+    from probekit._lifecycle.traffic import Traffic
+    from probekit._lifecycle.watchdog.policy import Policy
+    from probekit._lifecycle.watchdog.stacks import Stacks
+    from probekit._lifecycle.watchdog.stall import Stall
+
+__all__ = ["Watchdog"]
+
+PERIOD = 0.1
+"""Seconds between two looks."""
+
+OVERSLEPT = 0.5
+"""Seconds by which a look may be late. When this thread did not run either, nobody is to blame."""
+
+ASK_AGAIN = 60.0
+"""Seconds after which a process that had to stay, and is stuck still, asks again."""
+
+
+class Watchdog:
+    """Notices when nothing in the process moves, says what holds it, and ends it if it is to.
+
+    Args:
+        clock: The clocks.
+        policy: When it counts as stuck, and what is done about it.
+        engine: Whose heartbeat is watched.
+        traffic: What is in flight.
+        pod: Where exits are counted.
+        free_threaded: Whether the interpreter has no GIL.
+
+    Attributes:
+        stall: What the process is stuck in, or None; readable from any thread.
+        effort: What the threads that stand still do.
+        last_words: Who says it.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        policy: Policy,
+        engine: Engine,
+        traffic: Traffic,
+        pod: Pod,
+        *,
+        free_threaded: bool = not getattr(sys, "_is_gil_enabled", lambda: True)(),
+    ) -> None:
+        self._clock = clock.monotonic
+        self._policy = policy
+        self._engine = engine
+        self._traffic = traffic
+        self._pod = pod
+        self._free_threaded = free_threaded
+        self._loop_signs = LoopSigns(engine.heartbeat, traffic)
+        self._thread_signs = ThreadSigns(traffic)
+        self._keeper = Keeper(
+            self.tick,
+            name="probekit:watchdog",
+            period=PERIOD,
+            trouble="the watchdog failed; it goes on",
+        )
+        self._stacks: Stacks | None = None
+        self.effort: Effort = Effort()
+        self.last_words: LastWords = LastWords()
+        self.stall: Stall | None = None
+        self._last = self._sign = self._ask_at = 0.0
+        self._quiet = 0.0
+        renew_when_forked(self)
+
+    # -- living -------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Refuse what the server makes impossible.
+
+        Raises:
+            ConfigurationError: If an exit of this process would be the end of all its siblings.
+        """
+        if self._policy.on_stuck == "exit" and (why := obstacle()):
+            raise ConfigurationError(f"on_stuck='exit' cannot work here: {why}")
+
+    def start(self) -> None:
+        """Watch, until `stop`."""
+        if self.begin():
+            self._keeper.start()
+
+    def begin(self) -> bool:
+        """Be ready for `tick`; False if there is nothing to watch for.
+
+        Nor is there where threads are greenlets: nothing could run beside what hangs.
+        """
+        after = self._policy.stuck_after
+        if after is None or greenlets():
+            return False
+        if self._stacks is None:
+            self._stacks = best_stacks(after, free_threaded=self._free_threaded)
+        self._last = self._sign = self._clock()
+        self._quiet = 0.0
+        return True
+
+    def stop(self) -> None:
+        """Watch no more."""
+        self._keeper.stop()
+        stacks, self._stacks, self.stall = self._stacks, None, None
+        if stacks is not None:
+            stacks.close()
+
+    def renew(self) -> None:
+        """Be as new in a child that was forked: nobody watches there."""
+        self._stacks = self.stall = None
+
+    # -- watching -----------------------------------------------------------------------------
+
+    @property
+    def saturated(self) -> bool:
+        """Whether all threads of a WSGI server are busy, and something moves."""
+        return self._traffic.threaded and self.stall is None and self._thread_signs.saturated
+
+    def tick(self) -> None:
+        """Look once."""
+        after, stacks = self._policy.stuck_after, self._stacks
+        if after is None or stacks is None:
+            return  # it has just been stopped
+        now = self._clock()
+        passed, self._last = now - self._last, now
+        signs = self._thread_signs if self._traffic.threaded else self._loop_signs
+        if signs.seen(ask_tasks=stacks.ask_tasks):
+            self._moved(now, stacks)
+        elif passed > PERIOD + OVERSLEPT:
+            self.effort.skip()
+        else:
+            self._quiet += self.effort.count(signs.natives(), passed)
+        if self._quiet >= after and self.stall is None:
+            self._stuck(now, stacks)
+        elif self.stall is not None and now >= self._ask_at:
+            self._leave(now)
+
+    def _moved(self, now: float, stacks: Stacks) -> None:
+        stall, self.stall = self.stall, None
+        since, self._sign, self._quiet = self._sign, now, 0.0
+        self.effort.forget()
+        stacks.moved(now)
+        if stall is not None:
+            self.last_words.over(stall, now - since)
+
+    def _stuck(self, now: float, stacks: Stacks) -> None:
+        if self._traffic.threaded:
+            busy, count = self._thread_signs.busy(), self._traffic.threads or 0
+            stall = threads_stall(self._sign, busy, count, stacks)
+        else:
+            stall = loop_stall(self._sign, self._engine, stacks, cause=self.effort.cause)
+        # It may have been stopped meanwhile: whatever held the loop has let go.
+        self.stall = stall if self._stacks is stacks else None
+        self.last_words.stuck(stall, now - self._sign)
+        self._leave(now, first=True)
+
+    # -- leaving ------------------------------------------------------------------------------
+
+    def _leave(self, now: float, *, first: bool = False) -> None:
+        if self._policy.on_stuck != "exit":
+            self._ask_at = math.inf
+            return
+        self._ask_at = now + ASK_AGAIN
+        limit = self._policy.exits_per_hour
+        why = obstacle() or why_not_exit(self._pod, now=now, per_hour=limit)
+        if why is None:
+            self.last_words.leave()
+        elif first:
+            self.last_words.stays(why)
+
+
+def obstacle() -> str | None:
+    """Say why the end of this process would be more than that, or None."""
+    workers = worker_count()
+    if workers < 2:
+        return None
+    return (
+        f"hypercorn ends all its {workers} workers when one of them ends; leave it at 'report' and "
+        f"have the container restarted by its liveness probe, or use another server"
+    )

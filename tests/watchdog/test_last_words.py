@@ -1,0 +1,239 @@
+"""What is left behind: the termination log, the exit, and how often there may be one."""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing.process
+import os
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from probekit import ConfigurationError, Probes
+from probekit._lifecycle.pod import exits, files
+from probekit._lifecycle.pod.exits import why_not_exit
+from probekit._lifecycle.watchdog.last_words import LastWords, excerpt
+from probekit.watchdog import Stall
+from tests.pod._workers import pod_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from probekit._lifecycle.pod.pod import Pod
+
+    from ._standing import Kennel
+
+    Making = Callable[..., Kennel]
+
+
+@pytest.fixture
+def pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pod]:
+    """A directory that the workers share."""
+    runtime = tmp_path / "runtime"
+    runtime.mkdir()
+    monkeypatch.delenv("PROBEKIT_SCOPE")
+    for name, value in pod_environment(runtime).items():
+        monkeypatch.setenv(name, value)
+    pod = Probes(observers=[]).service.pod
+    yield pod
+    pod.leave()
+
+
+# -- the termination log ----------------------------------------------------------------------
+
+
+def test_the_platform_learns_why(kennel: Making) -> None:
+    """The termination log holds the reason while it stands, and is empty when that is over."""
+    watched = kennel()
+    watched.termination_log.write_text("before")
+    watched.pass_time(1.2)
+    text = watched.termination_log.read_text()
+    assert text.startswith(f"probekit: process {os.getpid()} is stuck: no sign of life at tests/")
+    assert "_go_on.wait(20)" in text
+    watched.heartbeat.beats += 1
+    watched.pass_time(0.1)
+    assert watched.termination_log.read_text() == ""
+
+
+def test_what_another_has_written_there_stays(kennel: Making) -> None:
+    """It is the application's as much as ours."""
+    watched = kennel()
+    watched.termination_log.touch()
+    watched.pass_time(1.2)
+    watched.termination_log.write_text("out of licences")
+    watched.heartbeat.beats += 1
+    watched.pass_time(0.1)
+    assert watched.termination_log.read_text() == "out of licences"
+
+
+def test_none_is_made_where_there_is_none(kennel: Making) -> None:
+    """Only a container has one."""
+    watched = kennel()
+    watched.pass_time(1.2)
+    assert watched.found() is not None
+    assert not watched.termination_log.exists()
+
+
+def test_a_long_stack_loses_its_beginning() -> None:
+    """Two KiB hold the reason and the innermost calls, whole lines each."""
+    stack = "\n".join(f"  app.py:{number} in recurse" for number in range(200))
+    text = excerpt("probekit: stuck", stack)
+    assert 1900 < len(text) <= 2048
+    first, second, *_, last = text.decode().splitlines()
+    assert (first, last) == ("probekit: stuck", "  app.py:199 in recurse")
+    assert second.startswith("  app.py:")
+    assert len(excerpt("x" * 5000, stack)) == 2048
+
+
+# -- the exit ---------------------------------------------------------------------------------
+
+
+def test_a_stuck_worker_ends_itself_so_often_and_no_more(
+    kennel: Making, pod: Pod, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the status that no server takes for more; an hour later it may again."""
+    watched = kennel(on_stuck="exit", exits_per_hour=2, pod=pod)
+    for _ in range(3):
+        watched.heartbeat.beats += 1
+        watched.pass_time(1.2)
+    assert watched.exits == [70, 70]
+    assert "this process ends (status 70), for the server to start another" in caplog.text
+    why = "workers of this server have ended themselves 2 times in an hour"
+    assert caplog.text.count(f"on_stuck='exit': the process stays, since {why}") == 1
+    watched.pass_time(70)
+    assert watched.exits == [70, 70]
+    watched.clock.advance(3500)
+    watched.pass_time(70)
+    assert watched.exits == [70, 70, 70]
+    assert caplog.text.count("the process stays") == 1
+
+
+def test_nobody_ends_who_only_reports(kennel: Making, pod: Pod) -> None:
+    """Which is the default."""
+    watched = kennel(pod=pod)
+    watched.pass_time(300)
+    assert watched.found() is not None
+    assert watched.exits == []
+
+
+def test_nobody_ends_where_nothing_is_shared(
+    kennel: Making, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody could count; the log says so."""
+    watched = kennel(on_stuck="exit")
+    watched.pass_time(1.2)
+    assert watched.exits == []
+    assert "stays, since exits cannot be counted: PROBEKIT_SCOPE is process" in caplog.text
+
+
+def test_whose_log_hangs_ends_all_the_same() -> None:
+    """What the process is stuck in may be its log."""
+
+    class Hung(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            del record
+            time.sleep(3)
+
+    ended: list[int] = []
+    words = LastWords(termination_log=Path("/nowhere"), leave=ended.append, patience=0.05)
+    logger, handler = logging.getLogger("probekit"), Hung()
+    logger.addHandler(handler)
+    try:
+        began = time.monotonic()
+        words.stuck(Stall(0.0, "blocked in a call"), 5.0)
+        words.leave()
+        assert time.monotonic() - began < 2
+    finally:
+        logger.removeHandler(handler)
+    assert ended == [70]
+
+
+def path_of(pod: Pod) -> Path:
+    """Return the file of the exits."""
+    assert pod.directory is not None
+    assert pod.path is not None
+    return Path(pod.path) / f"{pod.name}.exits.json"
+
+
+def test_exits_are_counted_for_an_hour(pod: Pod) -> None:
+    """In a file that people can read; one that lies ahead was another machine's."""
+    name = path_of(pod)
+    assert why_not_exit(pod, now=5000.0, per_hour=1) is None
+    assert json.loads(name.read_text()) == {"version": 1, "at": [5000.0]}
+    assert "1 times in an hour" in str(why_not_exit(pod, now=8599.0, per_hour=1))
+    assert why_not_exit(pod, now=8601.0, per_hour=1) is None
+    assert why_not_exit(pod, now=100.0, per_hour=1) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ('{"version": 1, "at": 5}', "exits.json makes no sense"),
+        ('{"version": 2, "at": []}', "is of version 2, not 1"),
+        ("oops", "holds no JSON"),
+    ],
+)
+def test_a_spoilt_file_ends_nobody(content: str, complaint: str, pod: Pod) -> None:
+    """Who cannot count stays."""
+    name = path_of(pod)
+    name.write_text(content)
+    why = why_not_exit(pod, now=5000.0, per_hour=1)
+    assert f"exits cannot be counted in {pod.path}: " in str(why)
+    assert complaint in str(why)
+
+
+def test_two_count_one_after_the_other(pod: Pod, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits in vain for his turn stays."""
+    assert pod.directory is not None
+    monkeypatch.setattr(exits, "PATIENCE", 0.05)
+    turn = files.lock(pod.directory, f"{pod.name}.exits")
+    assert turn is not None
+    try:
+        why = why_not_exit(pod, now=5000.0, per_hour=1)
+        assert why == "exits cannot be counted: another worker has been counting for too long"
+    finally:
+        os.close(turn)
+    assert why_not_exit(pod, now=5000.0, per_hour=1) is None
+
+
+# -- hypercorn --------------------------------------------------------------------------------
+
+
+def be_worker_of_hypercorn(monkeypatch: pytest.MonkeyPatch, config: object) -> None:
+    """Let this process look as if hypercorn had started it."""
+
+    def target() -> None:
+        """Serve."""
+
+    target.__module__ = "hypercorn.asyncio.run"
+    process = multiprocessing.process.current_process()
+    monkeypatch.setattr(process, "_target", target, raising=False)
+    monkeypatch.setattr(process, "_kwargs", {"config": config}, raising=False)
+
+
+@pytest.mark.parametrize("config", [SimpleNamespace(workers=1), None, SimpleNamespace(workers="?")])
+def test_one_worker_of_hypercorn_may_end_itself(
+    config: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes nobody along."""
+    be_worker_of_hypercorn(monkeypatch, config)
+    Probes(observers=[], on_stuck="exit").service.starting()
+
+
+def test_one_of_several_workers_of_hypercorn_must_not(
+    kennel: Making, pod: Pod, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Refused at the start; where no lifespan tells of it, when the moment has come."""
+    be_worker_of_hypercorn(monkeypatch, SimpleNamespace(workers=2))
+    probes = Probes(observers=[], on_stuck="exit")
+    with pytest.raises(ConfigurationError, match="hypercorn ends all its 2 workers when one"):
+        probes.service.starting()
+    watched = kennel(on_stuck="exit", pod=pod)
+    watched.pass_time(1.2)
+    assert watched.exits == []
+    assert "the process stays, since hypercorn ends all its 2 workers" in caplog.text
+    Probes(observers=[]).service.starting()
