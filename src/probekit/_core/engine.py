@@ -42,8 +42,8 @@ class Engine:
 
     It lives on one event loop at a time: the first that asks. When that has ended, the next that
     asks takes over, and what was under way is forgotten (a thread that still runs is not). While
-    it turns in another thread, it is asked to do the work there. The side port's loop is never the
-    one; whoever asks there first has probekit's own made it, which an application's takes over from.
+    it turns in another thread, it is asked to do the work there. The side port's loop is never
+    the one: asked there first, it settles on probekit's own, and on the application's later.
 
     Attributes:
         states: The checks by probe and name, in the order of registration.

@@ -60,7 +60,9 @@ class Aside:
             if states and self._may_run():
                 await service.engine.refresh(states, taken_within=TAKEN_BY_LIVENESS_WITHIN)
             return self._stuck_worker()
-        if service.is_starting or (probe is Probe.STARTUP and all(each.latched for each in states)):
+        if service.phase == "starting" or (
+            probe is Probe.STARTUP and all(each.latched for each in states)
+        ):
             return None
         if not self._may_run():
             return "the application has ended"
@@ -72,7 +74,7 @@ class Aside:
 
     def _may_run(self) -> bool:
         service = self._service
-        return not service.is_starting and (self._lends_loop or service.engine.lives)
+        return service.phase != "starting" and (self._lends_loop or service.engine.lives)
 
     def _stuck(self) -> str | None:
         service = self._service

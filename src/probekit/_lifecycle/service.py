@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from probekit._lifecycle.watchdog.stall import Stall
 
     Ask: TypeAlias = Callable[[Probe, list[CheckState]], Awaitable[str | None]]
+    Phase: TypeAlias = Literal["idle", "starting", "started"]
     Farewell: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 __all__ = ["Service"]
@@ -93,7 +94,7 @@ class Service:
         self.companions: list[Companion] = []
         self.listeners: list[Listener] = []
         self.farewells: dict[object, Farewell] = {}
-        self._phase: Literal["idle", "starting", "started"] = "idle"
+        self._phase: Phase = "idle"
         self.served: bool = False
         renew_when_forked(self)
         self._last_status: dict[Probe, Status] = {}
@@ -291,9 +292,9 @@ class Service:
     # -- living -------------------------------------------------------------------------------
 
     @property
-    def is_starting(self) -> bool:
-        """Whether the application's startup has begun and is not complete."""
-        return self._phase == "starting"
+    def phase(self) -> Phase:
+        """Whether the application's startup has begun, or is complete."""
+        return self._phase
 
     def serving(self) -> None:
         """Note that a request came: where no lifespan is told, the first is the start."""
