@@ -35,7 +35,9 @@ async def nobody(*_: object) -> None:
 @pytest.mark.parametrize("port", [-1, 65_536, "8080", True, 80.0, None])
 def test_a_port_that_is_none_is_refused(port: Any) -> None:
     """The message has the value and what there is."""
-    with pytest.raises(ConfigurationError, match=r"^port must be a whole number from 0 .* to 65535"):
+    with pytest.raises(
+        ConfigurationError, match=r"^port must be a whole number from 0 .* to 65535"
+    ):
         make_probes().serve(port=port)
 
 

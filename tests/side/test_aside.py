@@ -214,7 +214,9 @@ def test_one_worker_that_is_stuck_fails_the_pod(
 ) -> None:
     """Whichever worker is asked, the container is restarted for the one that stands still."""
     at = time.monotonic() + line.pop("at", 0.0)
-    worker = Worker(**({"pid": 123, "started": 1.0, "ready": True, "draining": False} | line), at=at)
+    worker = Worker(
+        **({"pid": 123, "started": 1.0, "ready": True, "draining": False} | line), at=at
+    )
     monkeypatch.setattr(probes.service.pod, "workers", lambda: [worker])
     with probes.serve(host=LOCAL, port=0) as serving:
         answer = ask(serving.port, "/healthz")
@@ -252,9 +254,7 @@ def test_an_application_that_has_not_started_has_not(probes: Probes) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_thread_that_died_is_replaced(
-    probes: Probes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_thread_that_died_is_replaced(probes: Probes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever ends the side port's thread, the next look of the keeper brings it back."""
     with probes.serve(host=LOCAL, port=0) as serving:
         assert ask(serving.port, "/healthz").status == 200

@@ -157,7 +157,9 @@ def test_a_body_that_nobody_wants_ends_the_connection(port: int) -> None:
 def test_a_body_that_breaks_off_is_none(port: int) -> None:
     """Half a body may still be JSON, and say something else."""
     with Client(port) as client:
-        client.send(b"POST /admin/drain HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20\r\n\r\n{}")
+        client.send(
+            b"POST /admin/drain HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20\r\n\r\n{}"
+        )
         client.socket.shutdown(socket.SHUT_WR)
         assert client.receive().status == 413
 
