@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-__all__ = ["PORTAL", "Portal"]
+__all__ = ["PORTAL", "SIDE", "Portal"]
 
 T = TypeVar("T")
 
@@ -30,9 +30,15 @@ class Portal:
     The loop is made when it is first needed, in the process that needs it: a server that loads the
     application and forks afterwards would take no thread along. The thread is daemonic, and so are
     those that it starts, so that the process still exits.
+
+    Args:
+        name: The thread's.
+        purpose: Whose loop it is, for the log.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "probekit:loop", purpose: str = "the checks") -> None:
+        self._name = name
+        self._purpose = purpose
         self.forget()
 
     def forget(self) -> None:
@@ -40,6 +46,25 @@ class Portal:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+
+    def is_current(self) -> bool:
+        """Whether the caller runs on this loop."""
+        # the same as get_running_loop(), which raises where there is none
+        loop = asyncio._get_running_loop()
+        return loop is not None and loop is self._loop
+
+    def revive(self) -> asyncio.AbstractEventLoop:
+        """Return the loop, and see to it that it turns; it is another if a thread died in it.
+
+        Raises:
+            OSError: If there is no loop, and the system grants none.
+            RuntimeError: If there is no thread for it, or the interpreter ends.
+        """
+        return self._running()
+
+    def post(self, callback: Callable[[], object]) -> None:
+        """Have ``callback`` called on the loop soon, from any thread; raises as `revive` does."""
+        self._running().call_soon_threadsafe(callback)
 
     def run(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run ``main`` on the loop and return what it returns; from any other thread.
@@ -72,7 +97,7 @@ class Portal:
             thread = self._thread
             if self._loop is None or self._loop.is_closed() or not (thread and thread.is_alive()):
                 self._abandon()
-                self._loop, self._thread = started()
+                self._loop, self._thread = started(self._name, self._purpose)
             return self._loop
 
     def _abandon(self) -> None:
@@ -82,10 +107,10 @@ class Portal:
                 self._loop.close()
 
 
-def started() -> tuple[asyncio.AbstractEventLoop, threading.Thread]:
+def started(name: str, purpose: str) -> tuple[asyncio.AbstractEventLoop, threading.Thread]:
     """Return a loop and the thread that turns it."""
     loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=turn, args=(loop,), name="probekit:loop", daemon=True)
+    thread = threading.Thread(target=turn, args=(loop, purpose), name=name, daemon=True)
     try:
         thread.start()
     except BaseException:
@@ -94,16 +119,16 @@ def started() -> tuple[asyncio.AbstractEventLoop, threading.Thread]:
     return loop, thread
 
 
-def turn(loop: asyncio.AbstractEventLoop) -> None:
+def turn(loop: asyncio.AbstractEventLoop, purpose: str) -> None:
     """Run the loop for ever: whoever stops it, or exits in it, would silence all probes."""
     while not loop.is_closed():
         try:
             loop.run_forever()
         except Exception as error:  # of a callback none comes so far: this is the loop's own
-            log("the event loop of the checks has broken; the next question takes a new one", error)
+            log(f"the event loop of {purpose} has broken; the next question takes a new one", error)
             return
         except BaseException as error:
-            log("something tried to end the event loop of the checks; it goes on", error)
+            log(f"something tried to end the event loop of {purpose}; it goes on", error)
 
 
 def log(message: str, error: BaseException) -> None:
@@ -133,5 +158,9 @@ def prove(loop: asyncio.AbstractEventLoop) -> None:
 PORTAL = Portal()
 """The one of this process."""
 
+SIDE = Portal("probekit:side", "the side port")
+"""Another, on which no check ever runs, so that nothing of the application's can hold it up."""
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=PORTAL.forget)
+    for _portal in (PORTAL, SIDE):
+        os.register_at_fork(after_in_child=_portal.forget)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from anyio import to_thread
 
@@ -27,19 +27,22 @@ from probekit._lifecycle.watchdog.watch import Watchdog
 from probekit.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 
     from probekit._core.clock import Clock
     from probekit._core.model import CheckResult, Drain
     from probekit._core.state import CheckState
+    from probekit._lifecycle.companion import Companion, Listener
     from probekit._lifecycle.plan import Plan
     from probekit._lifecycle.pod.pod import Pod
     from probekit._lifecycle.watchdog.policy import Policy
     from probekit._lifecycle.watchdog.stall import Stall
 
+    Ask: TypeAlias = Callable[[Probe, list[CheckState]], Awaitable[str | None]]
+    Phase: TypeAlias = Literal["idle", "starting", "started"]
     Farewell: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
-__all__ = ["Companion", "Service"]
+__all__ = ["Service"]
 
 AGES_SHOWN = 0.1
 """Seconds for which an answer may be repeated, since the ages in it are rounded to this."""
@@ -47,18 +50,6 @@ FAREWELL = 5.0
 """Seconds for which it is tried to tell a client that it must go."""
 PARTING = 1.0
 """Seconds that the keeper has to end."""
-
-
-class Companion(Protocol):
-    """What goes along with a service on a thread: it must not raise."""
-
-    def keep(self) -> None:
-        """Do what is to be done twice a second."""
-        ...
-
-    def leave(self) -> None:
-        """Do what is to be done at the end, in a few seconds at most."""
-        ...
 
 
 class Service:
@@ -78,6 +69,7 @@ class Service:
         sigterm: Turns that switch.
         served: Whether a request or a lifespan has begun.
         companions: What is done beside, by what knows more than a service does.
+        listeners: Who takes connections on a side port.
         farewells: What tells each open WebSocket to go; the doors fill it if the plan says so.
     """
 
@@ -104,8 +96,9 @@ class Service:
             farewell=self._farewell,
         )
         self.companions: list[Companion] = []
+        self.listeners: list[Listener] = []
         self.farewells: dict[object, Farewell] = {}
-        self._phase: Literal["idle", "starting", "started"] = "idle"
+        self._phase: Phase = "idle"
         self.served: bool = False
         renew_when_forked(self)
         self._last_status: dict[Probe, Status] = {}
@@ -113,9 +106,17 @@ class Service:
     # -- asking -------------------------------------------------------------------------------
 
     async def report(
-        self, probe: Probe, *, only: str | None = None, exclude: Iterable[str] = ()
+        self,
+        probe: Probe,
+        *,
+        only: str | None = None,
+        exclude: Iterable[str] = (),
+        ask: Ask | None = None,
     ) -> Report:
-        """Run what must be run and return the answer; see `Probes.report`."""
+        """Run what must be run and return the answer; see `Probes.report`.
+
+        If ``ask`` is given, it runs that instead, and says what beside it stands against passing.
+        """
         all_states = self.engine.states[probe]
         exclude = tuple(exclude)
         states = dict(all_states)  # whatever is declared meanwhile is for the next answer
@@ -126,11 +127,17 @@ class Service:
         asked = [*states.values()]
         if probe is Probe.READINESS and only is None:
             asked += self._startup_pending()
-        await self.engine.refresh(asked)
+        beside = None if ask is None else await ask(probe, asked)
+        if ask is None:
+            await self.engine.refresh(asked)
         if only is not None:
-            return self._assemble(probe, states)
-        warnings = unknown_names(probe, all_states, exclude)
-        report = self._assemble(probe, states, obstacle=self._obstacle(probe), warnings=warnings)
+            return self._assemble(probe, states, obstacle=beside)
+        report = self._assemble(
+            probe,
+            states,
+            obstacle=beside or self._obstacle(probe),
+            warnings=unknown_names(probe, all_states, exclude),
+        )
         if not exclude:
             if probe is Probe.STARTUP:
                 report = self._of_the_pod(report)
@@ -275,6 +282,7 @@ class Service:
         self._phase = "idle"
         self.traffic.requests.clear()
         self.traffic.websockets.clear()
+        self.traffic.blocks.clear()
 
     @property
     def stall(self) -> Stall | None:
@@ -288,6 +296,11 @@ class Service:
 
     # -- living -------------------------------------------------------------------------------
 
+    @property
+    def phase(self) -> Phase:
+        """Whether the application's startup has begun, or is complete."""
+        return self._phase
+
     def serving(self) -> None:
         """Note that a request came: where no lifespan is told, the first is the start."""
         if not self.served:
@@ -296,6 +309,8 @@ class Service:
             self.sigterm.arm()
             self._keeper.start()
             self.watchdog.start()
+            for listener in self.listeners:
+                listener.try_to_listen()
 
     def starting(self) -> None:
         """Note that the application's startup began.
