@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from anyio import to_thread
 
@@ -30,13 +30,14 @@ if TYPE_CHECKING:
     from probekit._core.model import CheckResult, Drain
     from probekit._core.state import CheckState
     from probekit._lifecycle.plan import Plan
+    from probekit._lifecycle.pod.keeper import Companion
     from probekit._lifecycle.pod.pod import Pod
     from probekit._lifecycle.watchdog.policy import Policy
     from probekit._lifecycle.watchdog.stall import Stall
 
     Farewell: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
-__all__ = ["Companion", "Service"]
+__all__ = ["Service"]
 
 AGES_SHOWN = 0.1
 """Seconds for which an answer may be repeated, since the ages in it are rounded to this."""
@@ -45,18 +46,6 @@ FAREWELL = 5.0
 """Seconds for which it is tried to tell a client that it must go."""
 PARTING = 1.0
 """Seconds that the keeper has to end."""
-
-
-class Companion(Protocol):
-    """What goes along with a service on a thread: it must not raise."""
-
-    def keep(self) -> None:
-        """Do what is to be done twice a second."""
-        ...
-
-    def leave(self) -> None:
-        """Do what is to be done at the end, in a few seconds at most."""
-        ...
 
 
 class Service:
