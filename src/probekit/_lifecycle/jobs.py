@@ -93,7 +93,8 @@ class Jobs:
         left = linger if self.deadline is None else self.deadline - now - AHEAD
         if not jobs or left <= 0:
             return
-        logger.warning("the application ends within %.1f s, after %s", left, self.traffic)
+        named = str(self.traffic)  # now, and not when a handler comes round to it
+        logger.warning("the application ends within %.1f s, after %s", left, named)
         begun, ending = set(jobs), object()
         # Or the thread that times a drain would find nothing in flight, and end the process.
         blocks[ending] = {}, now
