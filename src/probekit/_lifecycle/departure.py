@@ -162,8 +162,9 @@ class Departure:
         self._wait_for(
             lambda: all(member.jobs.given_back() for member in members) or time.monotonic() >= until
         )
-        for member in members:
-            member.jobs.give_up()
+        if not (self._released or self._stopped):
+            for member in members:
+                member.jobs.give_up()
 
     def _longest_linger(self) -> float:
         return max(member.plan.linger for member in self._members)
