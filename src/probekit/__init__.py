@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         DrainIsFinalError,
         Unhealthy,
     )
-    from probekit.probes import Probes
+    from probekit.probes import Probes, Work
 
 __all__ = [
     "Check",
@@ -32,6 +32,7 @@ __all__ = [
     "Report",
     "Status",
     "Unhealthy",
+    "Work",
 ]
 
 # Not before they are asked for: `probekit alive` runs in a process of its own every few seconds,
@@ -47,7 +48,7 @@ _MODULES = {
         "DrainIsFinalError",
         "Unhealthy",
     ),
-    "probes": ("Probes",),
+    "probes": ("Probes", "Work"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

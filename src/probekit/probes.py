@@ -10,6 +10,7 @@ from probekit._core.clock import Clock
 from probekit._core.model import DrainStep, Probe
 from probekit._declaring import CheckOptions, LivenessOptions
 from probekit._standalone import Standalone
+from probekit._working import Work, Working
 from probekit.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from probekit._lifecycle.service import Service
     from probekit._lifecycle.watchdog.stall import Stall
 
-__all__ = ["CheckOptions", "Clock", "LivenessOptions", "Probes"]
+__all__ = ["CheckOptions", "Clock", "LivenessOptions", "Probes", "Work"]
 
 H = TypeVar("H", bound="Callable[[], object]")
 
@@ -34,7 +35,7 @@ class HookDecorator(Protocol):
         ...
 
 
-class Probes(Standalone):
+class Probes(Standalone, Working):
     """The checks of an application, and its way out of service.
 
     Make one, declare checks on it, and mount it with a door: `probekit.asgi.ProbeMiddleware`,
@@ -220,7 +221,7 @@ class Probes(Standalone):
 
     @property
     def in_flight(self) -> dict[str, int]:
-        """How many requests and WebSockets the application is busy with, by kind."""
+        """How many requests, WebSockets and jobs the application is busy with, by kind."""
         return self.service.traffic.in_flight()
 
     @property

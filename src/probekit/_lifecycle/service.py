@@ -18,6 +18,7 @@ from probekit._lifecycle.drain import DrainSwitch
 from probekit._lifecycle.evidence import Evidence
 from probekit._lifecycle.forked import renew_when_forked
 from probekit._lifecycle.hooks import Hooks
+from probekit._lifecycle.jobs import Jobs
 from probekit._lifecycle.pod.keeper import Keeper
 from probekit._lifecycle.pod.records import Worker
 from probekit._lifecycle.signals import Sigterm
@@ -63,6 +64,7 @@ class Service:
         engine: Runs the checks.
         traffic: What is in flight; the doors count.
         watchdog: Notices when nothing moves.
+        jobs: What becomes of the jobs among it.
         evidence: What probers and traffic show of a drain.
         steps: How far a drain has come.
         drain: The switch that takes the process out of service.
@@ -82,6 +84,7 @@ class Service:
         self.observers: Observers = Observers()
         self.engine: Engine = Engine(clock=clock, observers=self.observers)
         self.traffic: Traffic = Traffic(clock.monotonic)
+        self.jobs: Jobs = Jobs(traffic=self.traffic, engine=self.engine)
         self.evidence: Evidence = Evidence(plan=plan, traffic=self.traffic)
         self.watchdog: Watchdog = Watchdog(clock, policy, self.engine, self.traffic, pod)
         self.steps: Steps = Steps(hooks=Hooks(self.engine))
@@ -94,6 +97,7 @@ class Service:
             steps=self.steps,
             begun=lambda: self._drain_changed(self.drain.state),
             farewell=self._farewell,
+            jobs=self.jobs,
         )
         self.companions: list[Companion] = []
         self.listeners: list[Listener] = []
@@ -231,6 +235,7 @@ class Service:
             self.steps.reach(DrainStep.BEGUN)
 
     def _farewell(self) -> None:
+        self.jobs.deadline = self.clock.monotonic() + self.sigterm.plan.linger
         for farewell in self.farewells.copy().values():
             self.engine.spawn_threadsafe(
                 farewell, name="probekit:farewell", timeout=FAREWELL, overdue=nothing
@@ -270,7 +275,7 @@ class Service:
             seen_503=self.evidence.seen_503,
             loop_lag=round(self.engine.heartbeat.lag, 3),
             oldest=traffic.oldest(),
-            jobs=0,
+            jobs=len(traffic.jobs),
             stuck="" if (stall := self.stall) is None else str(stall),
             stuck_after=self.policy.stuck_after or 0.0,
             cpu=time.process_time(),
@@ -331,6 +336,7 @@ class Service:
     def started(self) -> None:
         """Note that it is complete: run the background checks, stand by for SIGTERM."""
         self._phase = "started"
+        self.jobs.attended = True
         self.engine.version += 1
         self.engine.start()
         self.sigterm.arm()
@@ -339,6 +345,12 @@ class Service:
 
     async def stopped(self) -> None:
         """Note that the application has ended, or failed to start: stop all that runs."""
+        try:
+            await self.jobs.finish(self.sigterm, draining=self.drain.state is not None)
+        finally:  # cancelled, it waits for nothing more
+            await self._stop()
+
+    async def _stop(self) -> None:
         if self._phase == "starting":
             self.served = False  # it failed; some servers go on without a lifespan
         self._phase = "idle"
@@ -346,6 +358,8 @@ class Service:
         if self.steps.reached(DrainStep.HANDED_OVER) and self.traffic.idle():
             self.steps.reach(DrainStep.DONE, "the application is told to end")
         self.sigterm.disarm()
+        # While the application's resources are open, and with a sign of life now and then.
+        await self.jobs.give_back()
         self._keeper.stop()
         self.watchdog.stop()
         if self.companions or self.pod.scope != "process":
