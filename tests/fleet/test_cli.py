@@ -133,6 +133,7 @@ def test_what_others_wrote_cannot_steer_the_terminal(
         "left": False,
         "workers": 1,
         "ready": 1,
+        "unknown": 0,
         "draining": 0,
         "requests": 0,
         "websockets": 0,

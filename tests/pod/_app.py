@@ -45,5 +45,12 @@ def signed(application: ASGIApp) -> ASGIApp:
 
 
 probes = Probes(drain_delay=0, observers=[])
+
+
+@probes.readiness
+async def database() -> None:
+    """Be there; a worker is not known to be ready before it has asked."""
+
+
 routes = [Route("/", hello), Route("/slow", slow)]
 app = signed(ProbeMiddleware(Starlette(routes=routes), probes=probes))

@@ -84,6 +84,11 @@ class Engine:
             self._plan(loop)
             self.heartbeat.start(loop)
 
+    @property
+    def stopped(self) -> bool:
+        """Whether the application has ended; checks that are asked for run all the same."""
+        return self._stopped
+
     async def stop(self) -> None:
         """End the background checks, and every run under way as far as it can be ended.
 

@@ -36,7 +36,7 @@ class Worker(NamedTuple):
         pid: Its process.
         started: When it was started (seconds since the epoch).
         at: When it said this (monotonic seconds of the machine).
-        ready: Whether its readiness passed when last looked at.
+        ready: Whether its readiness passed when last looked at; None: its checks have not run yet.
         draining: Whether it drains.
         requests: How many requests are in flight in it.
         websockets: How many WebSockets are open in it.
@@ -52,7 +52,7 @@ class Worker(NamedTuple):
     pid: int
     started: float
     at: float
-    ready: bool
+    ready: bool | None
     draining: bool
     requests: int = 0
     websockets: int = 0
@@ -109,12 +109,12 @@ def worker_of(content: dict[str, Any]) -> Worker:
         raise ForeignError(f"the file of a worker makes no sense: {error!r}") from None
     counts = (worker.pid, worker.requests, worker.websockets, worker.seen_503, worker.jobs)
     moments = (worker.started, worker.at, worker.loop_lag, worker.stuck_after)
-    flags = {type(worker.ready), type(worker.draining)}
+    flags = type(worker.ready), type(worker.draining)
     if not (
         all(type(count) is int and 0 <= count < MANY for count in counts)
         and all(is_moment(moment) for moment in moments)
         and (worker.latest is None or is_moment(worker.latest))
-        and flags == {bool}
+        and flags in ((bool, bool), (type(None), bool))
         and is_text(worker.stuck)
         and all(is_text(what) and is_moment(since) for what, since in worker.oldest)
     ):
