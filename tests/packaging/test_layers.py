@@ -44,7 +44,12 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "probekit.flask": (*DOOR, "probekit.wsgi"),
     "probekit.wsgi": DOOR,
     "probekit.server": DOOR,
-    "probekit.checks": ("probekit.exceptions", "probekit._core.model"),
+    "probekit.checks": (
+        "probekit.exceptions",
+        "probekit._core.functions",
+        "probekit._core.model",
+        "probekit._core.seconds",
+    ),
     "probekit.observe": (*CORE, "probekit.observers"),
     "probekit.cli": (
         "probekit.cli",
