@@ -131,29 +131,28 @@ async def test_a_result_that_is_too_old_is_one() -> None:
 
 async def until(condition: Callable[[], object]) -> None:
     """Return when it holds."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(15):
         while not condition():
             await anyio.sleep(0.01)
 
 
-def line(watcher: Probes, worker: Probes) -> bool | None:
-    """Return what another worker reads in the line of ``worker``."""
-    worker.service._keep()
-    (found,) = watcher.service.pod.workers()
-    return found.ready
+def lines(watcher: Probes) -> list[bool | None]:
+    """Return what another worker reads of whether the first one is ready."""
+    return [found.ready for found in watcher.service.pod.workers()]
 
 
 async def test_others_see_a_worker_ready_that_nobody_asked(shared: Making) -> None:
     """It asks itself when it has started, once."""
     one, other = twins(shared)
+    assert lines(other) == []
     dependency = Dependency()
     one.readiness(dependency, name="database", max_age=0)
     one.startup(Dependency(), name="warm")
     async with one.lifespan():
-        await until(lambda: line(other, one))
-        for _ in range(5):
-            assert line(other, one)
-            await anyio.sleep(0.01)
+        await until(lambda: lines(other) == [True])
+        one.service.inquiry._due = 0.0
+        one.service.inquiry.keep()
+        await anyio.sleep(0.05)
     assert dependency.runs == 1
 
 
@@ -162,19 +161,20 @@ async def test_a_worker_that_is_not_ready_asks_itself_again(shared: Making) -> N
     """Every 5 s, and only for what failed; so an outage that is over leaves nothing behind."""
     clock = HeldClock()
     one, other = twins(shared, clock=clock)
+    assert lines(other) == []
     dependency, good = Dependency(), Dependency()
     dependency.trouble = ConnectionError()
     one.readiness(dependency, name="database", max_age=0)
     one.readiness(good, name="cache", max_age=0)
     async with one.lifespan():
-        await until(lambda: line(other, one) is False)
+        await until(lambda: lines(other) == [False])
         dependency.trouble = None
         clock.now += 4.9
-        assert line(other, one) is False
+        one.service.inquiry.keep()
         await anyio.sleep(0.05)
         assert dependency.runs == 1
         clock.now += 0.2
-        await until(lambda: line(other, one))
+        await until(lambda: lines(other) == [True])
     assert (dependency.runs, good.runs) == (2, 1)
 
 
@@ -182,11 +182,13 @@ async def test_a_worker_that_is_not_ready_asks_itself_again(shared: Making) -> N
 async def test_nobody_asks_in_a_drain(shared: Making) -> None:
     """The checks are not what it is about."""
     one = shared()
+    assert lines(one) == []
     dependency = Dependency()
     one.readiness(dependency, name="database", max_age=0)
     one.drain()
     async with one.lifespan():
-        one.service._keep()
+        await until(lambda: lines(one))
+        one.service.inquiry.keep()
         await anyio.sleep(0.05)
     assert dependency.runs == 0
 
@@ -195,6 +197,7 @@ async def test_nobody_asks_in_a_drain(shared: Making) -> None:
 async def test_nobody_asks_when_the_application_has_ended(shared: Making) -> None:
     """What it would ask has been closed: a question that was on its way is dropped."""
     one = shared()
+    assert lines(one) == []
     dependency = Dependency()
     one.readiness(dependency, name="database", max_age=0)
     async with one.lifespan():
@@ -208,12 +211,13 @@ async def test_nobody_asks_when_the_application_has_ended(shared: Making) -> Non
 async def test_what_is_degraded_is_ready(shared: Making) -> None:
     """It is not asked about."""
     one, other = twins(shared)
+    assert lines(other) == []
     dependency = Dependency()
     dependency.trouble = Degraded("slow")
     one.readiness(dependency, name="database", max_age=0)
     async with one.lifespan():
-        await until(lambda: line(other, one))
+        await until(lambda: lines(other) == [True])
         one.service.inquiry._due = 0.0
-        assert line(other, one)
+        one.service.inquiry.keep()
         await anyio.sleep(0.05)
     assert dependency.runs == 1
