@@ -141,7 +141,7 @@ def test_workers_that_are_reloaded_are_drained(server: Running) -> None:
     server.drain()
     before = server.pids()
     server.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: len(server.pids() - before) == 4, "all are others")
+    wait_until(lambda: len(server.pids() - before) == 4, "all are others", patience=40)
     wait_until(server.complete, "the old ones have gone")
     assert server.codes() == ALL_DRAIN
 
