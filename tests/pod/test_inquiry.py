@@ -167,6 +167,8 @@ async def test_a_worker_that_is_not_ready_asks_itself_again(shared: Making) -> N
     one.readiness(dependency, name="database", max_age=0)
     one.readiness(good, name="cache", max_age=0)
     async with one.lifespan():
+        await until(lambda: lines(other) == [None])
+        clock.now += 2
         await until(lambda: lines(other) == [False])
         dependency.trouble = None
         clock.now += 4.9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING
 
 from probekit._core.loops import nothing
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Inquiry"]
 
+FIRST = 2.0
+"""Seconds within which a worker asks itself at first: workers that are started together must not
+knock at the database together, nor before the probers, who will spare most of them the trouble."""
 AGAIN = 5.0
 """Seconds after which a worker that is not ready asks itself again."""
 
@@ -32,7 +36,7 @@ class Inquiry:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._due = 0.0
+        self._due: float | None = None
 
     @property
     def ready(self) -> bool | None:
@@ -55,6 +59,8 @@ class Inquiry:
         """Have the checks run that stand against readiness, every so often; from any thread."""
         service = self._service
         now = service.clock.monotonic()
+        if self._due is None:
+            self._due = now + random.uniform(0, FIRST)  # noqa: S311 - no secret
         if now < self._due or service.drain.state is not None or not [*self._wanting()]:
             return
         self._due = now + AGAIN
