@@ -29,7 +29,9 @@ SERVERS = (
     "fleet/test_servers.py",
     "lifecycle/test_hypercorn_event.py",
     "pod/test_workers_e2e.py",
+    "wsgi/test_example.py",
     "wsgi/test_gevent.py",
+    "wsgi/test_pod.py",
     "wsgi/test_servers.py",
 )
 """What starts server after server: once in CI is enough, or it would take an hour."""
