@@ -14,6 +14,7 @@ from benchmarks.figures import table
 from benchmarks.fleet import fleet
 from benchmarks.hung import hung
 from benchmarks.in_process import importing, many_checks, pass_through
+from benchmarks.pod import pod
 from benchmarks.requests import liveness, readiness
 from benchmarks.servers import describe
 from benchmarks.watchdog import watchdog
@@ -32,6 +33,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "import": importing,
     "hung": hung,
     "fleet": fleet,
+    "pod": pod,
     "watchdog": watchdog,
     "flask": flask,
 }

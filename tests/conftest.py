@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +23,27 @@ BACKENDS = [
     pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
     pytest.param(("trio", {}), id="trio"),
 ]
+
+SERVERS = (
+    "e2e/",
+    "fleet/test_servers.py",
+    "lifecycle/test_hypercorn_event.py",
+    "pod/test_workers_e2e.py",
+    "wsgi/test_example.py",
+    "wsgi/test_gevent.py",
+    "wsgi/test_pod.py",
+    "wsgi/test_servers.py",
+)
+"""What starts server after server: once in CI is enough, or it would take an hour."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark them, for ``-m 'not servers'``."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(here).as_posix().startswith(SERVERS):
+            item.add_marker("servers")
+
 
 # Before any test module is imported, since many make their Probes there; servers inherit it.
 os.environ["PROBEKIT_SCOPE"] = "process"

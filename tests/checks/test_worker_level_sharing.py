@@ -251,8 +251,8 @@ class TestDeclaring:
         [
             (5, "fetch must be a function without arguments, got 5; pass the function"),
             (None, "fetch must be a function without arguments, got None; pass the function"),
-            (Depth, "fetch must be a function without arguments, got <class"),
-            (lambda queue: 5, r"fetch takes arguments, \(queue\), but is called without; bind"),
+            (Depth, r"got the class Depth; pass an instance: Depth\(\.\.\.\)"),
+            (lambda queue: 5, r".* takes arguments \(queue\), but fetch is called without; bind"),
         ],
     )
     def test_anything_else_is_refused(self, fetch: Any, complaint: str) -> None:

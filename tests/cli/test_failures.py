@@ -181,6 +181,27 @@ def test_the_rest_of_an_answer(run: Run) -> None:
         )
 
 
+def test_several_workers_have_a_line_each(run: Run) -> None:
+    """With how far a drain reaches; what makes no sense is a question mark, and moves no cursor."""
+    one = {"pid": 7, "ready": None, "requests": 1, "jobs": 2, "loop_lag": 0.007, "age": 0.0}
+    other = {"pid": "\x1b[2J", "ready": "so so", "draining": True}
+    workers = [one, other, one | {"ready": True}, one | {"ready": False}, "no worker"]
+    body = state(scope="pod", scope_reason=None, workers=workers)
+    odd = state(scope="process", scope_reason="no place\x07", workers=[one])
+    with Peer(answer("200 OK", body), answer("200 OK", odd), answer("200 OK", odd)) as peer:
+        rest = "requests 1, jobs 2, loop 0.007 s late, said 0.0 s ago\n"
+        assert run("status", "--url", peer.url).out == (
+            "serving\n  in flight: requests 0, websockets 0\n  scope: pod\n"
+            f"  worker 7: starting, {rest}"
+            "  worker \\x1b[2J: ?, draining, loop ? s late, said ? s ago\n"
+            f"  worker 7: ready, {rest}  worker 7: not ready, {rest}"
+            "  sigterm: armed\n  drain_delay: 5 s\n"
+        )
+        out = run("status", "--url", peer.url).out
+        assert "  scope: process (no place\\x07)\n  sigterm" in out
+        assert run("status", "--json", "--url", peer.url).out == odd + "\n"
+
+
 def test_waiting_survives_a_missing_answer(run: Run) -> None:
     """While waiting, an answer that does not come is asked for again."""
     begun = answer("202 Accepted", state(draining=drain(), drain_delay=0))

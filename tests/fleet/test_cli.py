@@ -135,6 +135,7 @@ def test_what_others_wrote_cannot_steer_the_terminal(
         "left": False,
         "workers": 1,
         "ready": 1,
+        "unknown": 0,
         "draining": 0,
         "requests": 0,
         "websockets": 0,
@@ -148,6 +149,32 @@ def test_what_others_wrote_cannot_steer_the_terminal(
     assert code == 0
     assert out.splitlines()[-1].split()[:3] == ["a\\x07", "healthy", "\\x1b[2J"]
     assert "and 1 that another version of probekit has announced\n" in out
+
+
+def test_a_replica_that_starts_is_no_success_yet(client: Any, where: list[str], run: Run) -> None:
+    """It is counted by itself, for it is neither healthy nor unhealthy."""
+    moment = client.time()[0]
+    line = {
+        "probekit": "fleet-pod",
+        "version": 1,
+        "host": "a",
+        "application": "1",
+        "since": moment,
+        "at": moment,
+        "left": False,
+        "workers": 2,
+        "ready": 1,
+        "unknown": 1,
+        "draining": 0,
+        "requests": 0,
+        "websockets": 0,
+        "fleet": False,
+    }
+    client.hset(PODS, mapping={"probekit": "fleet-pods", "a": json.dumps(line)})
+    code, out, _ = run("status", *where)
+    assert code == 1
+    assert "replicas: 1 total, 0 healthy, 1 starting, 0 unhealthy (0 % healthy)\n" in out
+    assert out.splitlines()[-1].split()[:4] == ["a", "starting", "1", "1/2"]
 
 
 def test_the_environment_names_the_fleet(

@@ -53,6 +53,7 @@ def pod_line(client: Any, name: str, *, at: float = 0.0, **said: object) -> None
         "left": False,
         "workers": 2,
         "ready": 2,
+        "unknown": 0,
         "draining": 0,
         "requests": 0,
         "websockets": 0,
@@ -165,13 +166,15 @@ def meddled(client: Any, redis: RedisServer, *, times: int) -> Redis:
 
 class TestReplicas:
     def test_states(self, fleet: Fleet, client: Any) -> None:
-        """Each pod is in one of five states, and all but those that left count."""
+        """Each pod is in one of six states, and all but those that left count."""
         pod_line(client, "a/1/app")
         pod_line(client, "b/1/app", ready=1)
         pod_line(client, "c/1/app", ready=1, draining=1)
         pod_line(client, "d/1/app", workers=0, ready=0)
         pod_line(client, "e/1/app", at=11)
         pod_line(client, "f/1/app", left=True, at=3000)
+        pod_line(client, "g/1/app", ready=1, unknown=1)
+        pod_line(client, "h/1/app", ready=0, unknown=1)
         found = fleet.status()
         assert {each.host: each.state for each in found.replicas} == {
             "a": "healthy",
@@ -180,8 +183,11 @@ class TestReplicas:
             "d": "unhealthy",
             "e": "gone",
             "f": "left",
+            "g": "starting",
+            "h": "unhealthy",
         }
-        assert (found.total, found.healthy, found.unhealthy, found.percent) == (5, 1, 4, 20.0)
+        counts = (found.total, found.healthy, found.starting, found.unhealthy, found.percent)
+        assert counts == (7, 1, 1, 5, 14.3)
         assert not found.good
         assert found.replicas[4].age == pytest.approx(11, abs=2)
 

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from probekit import ConfigurationError, Drain, DrainIsFinalError, Observer
 from probekit._lifecycle.drain import DrainSwitch
-from probekit._lifecycle.pod.pod import Pod
+from probekit._lifecycle.pod.pod import Pod, Shared
 from tests.web._asking import NOON, HeldClock, make_probes
 
 if TYPE_CHECKING:
@@ -120,6 +120,41 @@ def test_what_sigterm_began_is_final() -> None:
         probes.undrain()
     clock.now += 1000
     assert probes.draining is final
+
+
+@pytest.mark.parametrize("by", ["anna", ""])
+def test_what_the_fleet_began_is_ended_by_the_fleet(by: str) -> None:
+    """The process's own drain ends, and whoever ended it is told what is in its place."""
+    clock, heard = HeldClock(), Heard()
+    probes = make_probes(clock, observers=[heard])
+    switch = probes.service.drain
+    theirs = Drain(reason="move", by=by, since=NOON)
+    own = probes.drain(reason="deploy")
+    switch.hear(Shared(theirs, clock.now + 60))
+    assert (probes.draining, switch.fleet) == (own, theirs)
+    for _ in range(2):
+        with pytest.raises(DrainIsFinalError, match=f"{by or 'somebody'} drained the whole fleet"):
+            probes.undrain()
+    assert heard.drains == [own, theirs]
+    clock.now += 61
+    assert probes.draining is None
+    assert heard.drains == [own, theirs, None]
+
+
+def test_an_end_that_two_notice_is_told_of_once() -> None:
+    """The second one comes to it while the first one is at it."""
+    clock, heard = HeldClock(), Heard()
+    probes = make_probes(clock, observers=[heard])
+    drain = probes.drain(lease=10)
+    clock.now += 11
+
+    def another_looks() -> None:
+        clock.disturbance = lambda: None
+        assert probes.draining is None
+
+    clock.disturbance = another_looks
+    assert probes.draining is None
+    assert heard.drains == [drain, None]
 
 
 @pytest.mark.parametrize("leased", [False, True], ids=["without a drain", "in a lease"])

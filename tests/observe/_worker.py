@@ -43,6 +43,10 @@ def main() -> None:
                 traffic = probes.service.traffic
                 traffic.requests.clear()
                 traffic.requests.update({n: ({}, 0.0) for n in range(int(words[0]))})
+            case "keep":
+                probes.service._keep()
+            case "leave":
+                probes.service._part()
             case "wait":
                 clock.now += float(words[0])
             case "drain":

@@ -148,6 +148,19 @@ def test_what_is_in_flight_is_the_sum_of_all_workers(workers: tuple[Worker, Work
     assert in_flight() == 3
 
 
+def test_a_worker_to_which_nothing_happens_is_up_to_date(workers: tuple[Worker, Worker]) -> None:
+    """A thread of its own writes its gauges every second, be its loop busy or stuck."""
+    first, second = workers
+    second.do("busy 3")
+    second.do("keep")
+    assert sample(first.scrape(), "probekit_in_flight", kind="requests") == 3
+    second.do("busy 0")
+    second.do("wait 1")
+    second.do("keep")
+    second.do("leave")
+    assert sample(first.scrape(), "probekit_in_flight", kind="requests") == 0
+
+
 def test_a_killed_worker_is_forgotten_and_what_it_counted_is_not(
     workers: tuple[Worker, Worker], tmp_path: Path
 ) -> None:

@@ -49,7 +49,12 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "probekit.wsgi": DOOR,
     "probekit.server": DOOR,
     "probekit.watchdog": (*CORE, "probekit._lifecycle"),
-    "probekit.checks": ("probekit.exceptions", "probekit._core.model"),
+    "probekit.checks": (
+        "probekit.exceptions",
+        "probekit._core.functions",
+        "probekit._core.model",
+        "probekit._core.seconds",
+    ),
     "probekit.observe": (*CORE, "probekit.observers"),
     "probekit._alive": (*CORE, "probekit._lifecycle.pod", "probekit._web", "probekit._alive"),
     "probekit.cli": (

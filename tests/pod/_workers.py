@@ -14,8 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from tests.waiting import PATIENCE, wait_until
 
 if TYPE_CHECKING:
@@ -172,6 +170,8 @@ def namespaces(*kinds: str) -> tuple[str, ...]:
     Args:
         *kinds: Of ``unshare``'s long options, as ``"mount"``.
     """
+    import pytest  # which the benchmarks, that start the same servers, do without
+
     command = ("unshare", "--user", "--map-root-user", *(f"--{kind}" for kind in kinds))
     if "pid" in kinds:
         command = (*command, "--fork", "--mount-proc", "--kill-child")

@@ -22,6 +22,13 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
 
 
 probes = Probes(drain_delay=0, observers=[])
+
+
+@probes.readiness
+def database() -> None:
+    """Be there; a worker is not known to be ready before it has asked."""
+
+
 middleware = ProbeMiddleware(application, probes=probes)
 
 

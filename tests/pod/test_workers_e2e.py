@@ -89,6 +89,9 @@ def test_whoever_is_asked_shows_all_workers(server: Running) -> None:
     assert sum(worker["requests"] for worker in workers) == 6
     assert {entry["what"] for entry in shown["oldest"]} == {"GET /slow"}
     assert (shown["scope"], shown["scope_reason"]) == ("pod", None)
+    wait_until(
+        lambda: all(worker["ready"] for worker in server.shown()["workers"]), "all have asked"
+    )
     expected = {worker["pid"] for worker in workers}
     assert len(expected) == 4
     for answer in [get(server.port, "/admin/drain") for _ in range(30)]:
@@ -141,7 +144,7 @@ def test_workers_that_are_reloaded_are_drained(server: Running) -> None:
     server.drain()
     before = server.pids()
     server.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: len(server.pids() - before) == 4, "all are others")
+    wait_until(lambda: len(server.pids() - before) == 4, "all are others", patience=40)
     wait_until(server.complete, "the old ones have gone")
     assert server.codes() == ALL_DRAIN
 

@@ -100,6 +100,11 @@ class Engine:
         loop = self._loop
         return loop is not None and loop.is_running()
 
+    @property
+    def stopped(self) -> bool:
+        """Whether the application has ended; checks that are asked for run all the same."""
+        return self._stopped
+
     async def stop(self) -> None:
         """End the background checks, and every run under way as far as it can be ended.
 

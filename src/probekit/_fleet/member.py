@@ -54,6 +54,7 @@ class Member:
 
     def keep(self) -> None:
         """Watch if this process is elected, and not if another one is."""
+        self._service.inquiry.keep()  # alone, each is a replica
         leads = self._leadership.take()
         if leads and not self._watcher.running:
             self._deaf = True
@@ -69,7 +70,7 @@ class Member:
         # Each takes its line away before it looks for others', so at least one finds none.
         alone = not [worker for worker in self._service.pod.workers() if worker.pid != os.getpid()]
         if alone and not troubled:
-            pod = self._describe()._replace(left=True, workers=0, ready=0, draining=0)
+            pod = self._describe()._replace(left=True, workers=0, ready=0, unknown=0, draining=0)
             with contextlib.suppress(FleetError), self._connect() as store:
                 store.announce(pod)
         self._service.pod.leave()
@@ -91,13 +92,15 @@ class Member:
         service = self._service
         now = service.clock.monotonic()
         workers = service.workers()
+        fresh = [worker for worker in workers if now - worker.at < FRESH]
         host = socket.gethostname()
         return Pod(
             id=f"{host}/{service.pod.key}",
             host=host,
             application=self._version,
             workers=len(workers),
-            ready=sum(worker.ready and now - worker.at < FRESH for worker in workers),
+            ready=sum(worker.ready is True for worker in fresh),
+            unknown=sum(worker.ready is None for worker in fresh),
             draining=sum(worker.draining for worker in workers),
             requests=sum(worker.requests for worker in workers),
             websockets=sum(worker.websockets for worker in workers),

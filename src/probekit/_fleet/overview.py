@@ -14,7 +14,7 @@ __all__ = ["FleetStatus", "Replica", "State", "overview"]
 GONE_AFTER = 10.0
 """Seconds; a pod says something every three."""
 
-State: TypeAlias = Literal["healthy", "draining", "unhealthy", "gone", "left"]
+State: TypeAlias = Literal["healthy", "starting", "draining", "unhealthy", "gone", "left"]
 
 
 class Replica(NamedTuple):
@@ -24,11 +24,12 @@ class Replica(NamedTuple):
         id: Tells it from every other.
         host: The name of its machine or container.
         version: The version of the application.
-        state: ``"healthy"``: all its workers are ready. ``"draining"``: one of them drains.
-            ``"unhealthy"``: one of them is not ready. ``"gone"``: it has said nothing for 10 s.
-            ``"left"``: it said that it leaves.
+        state: ``"healthy"``: all its workers are ready. ``"starting"``: one of them does not know
+            yet. ``"draining"``: one of them drains. ``"unhealthy"``: one of them is not ready.
+            ``"gone"``: it has said nothing for 10 s. ``"left"``: it said that it leaves.
         workers: How many processes serve.
         ready: How many of them are ready.
+        unknown: How many do not know yet, since their checks have not run.
         draining: How many drain.
         requests: How many requests are in flight in them.
         websockets: How many WebSockets are open.
@@ -44,6 +45,7 @@ class Replica(NamedTuple):
     state: State
     workers: int
     ready: int
+    unknown: int
     draining: int
     requests: int
     websockets: int
@@ -63,6 +65,7 @@ class FleetStatus(NamedTuple):
         replicas: Each replica, by host.
         total: How many there should be: all but those that left or were replaced.
         healthy: How many of them are healthy.
+        starting: How many of them do not know yet.
         unhealthy: How many are not: they drain, are not ready, or are gone.
         percent: How many in a hundred are healthy; None if there is none at all.
         unreadable: How many more another version of probekit has announced.
@@ -74,6 +77,7 @@ class FleetStatus(NamedTuple):
     replicas: tuple[Replica, ...]
     total: int
     healthy: int
+    starting: int
     unhealthy: int
     percent: float | None
     unreadable: int
@@ -81,7 +85,7 @@ class FleetStatus(NamedTuple):
     @property
     def good(self) -> bool:
         """Whether there are replicas, all of them healthy, and the fleet does not drain."""
-        return self.draining is None and self.total > 0 and self.unhealthy == 0
+        return self.draining is None and 0 < self.total == self.healthy
 
 
 def overview(app: str, census: Census, drain: Drain | None) -> FleetStatus:
@@ -92,7 +96,9 @@ def overview(app: str, census: Census, drain: Drain | None) -> FleetStatus:
         if not replaced(pod, census)
     )
     counted = [replica for replica in replicas if replica.state != "left"]
-    healthy = sum(replica.state == "healthy" for replica in counted)
+    healthy, starting = (
+        sum(replica.state == state for replica in counted) for state in ("healthy", "starting")
+    )
     return FleetStatus(
         app=app,
         now=census.now,
@@ -100,7 +106,8 @@ def overview(app: str, census: Census, drain: Drain | None) -> FleetStatus:
         replicas=replicas,
         total=len(counted),
         healthy=healthy,
-        unhealthy=len(counted) - healthy,
+        starting=starting,
+        unhealthy=len(counted) - healthy - starting,
         percent=round(100 * healthy / len(counted), 1) if counted else None,
         unreadable=census.unreadable,
     )
@@ -115,6 +122,7 @@ def replica_of(pod: Pod, now: float) -> Replica:
         state=state_of(pod, now),
         workers=pod.workers,
         ready=pod.ready,
+        unknown=pod.unknown,
         draining=pod.draining,
         requests=pod.requests,
         websockets=pod.websockets,
@@ -133,7 +141,9 @@ def state_of(pod: Pod, now: float) -> State:
         return "gone"
     if pod.draining:
         return "draining"
-    return "healthy" if pod.workers and pod.ready == pod.workers else "unhealthy"
+    if not pod.workers or pod.ready + pod.unknown < pod.workers:
+        return "unhealthy"
+    return "starting" if pod.unknown else "healthy"
 
 
 def replaced(pod: Pod, census: Census) -> bool:

@@ -59,6 +59,7 @@ class Pod(NamedTuple):
         left: Whether it has left in order.
         workers: How many processes serve.
         ready: How many of them are ready.
+        unknown: How many have not said yet whether they are.
         draining: How many drain.
         requests: How many requests are in flight in them.
         websockets: How many WebSockets are open.
@@ -74,6 +75,7 @@ class Pod(NamedTuple):
     left: bool = False
     workers: int = 0
     ready: int = 0
+    unknown: int = 0
     draining: int = 0
     requests: int = 0
     websockets: int = 0
@@ -170,6 +172,7 @@ KINDS = {
     "left": bool,
     "workers": int,
     "ready": int,
+    "unknown": int,
     "draining": int,
     "requests": int,
     "websockets": int,

@@ -154,12 +154,13 @@ class DrainSwitch:
         with self._lock:
             self._leased = None
             self._pod.write("drain", None)
+        if (after := self.state) != before:
+            self._changed(after)
         if (fleet := self.fleet) is not None:
             raise DrainIsFinalError(
                 f"the drain cannot be ended here: {fleet.by or 'somebody'} drained the whole "
                 f"fleet; end it with `probekit fleet undrain`"
             )
-        self._changed(None)
 
     def hear(self, fleet: Shared | None) -> None:
         """Take the word of the fleet's switch, for all workers of the pod."""

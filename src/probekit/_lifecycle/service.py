@@ -18,6 +18,7 @@ from probekit._lifecycle.drain import DrainSwitch
 from probekit._lifecycle.evidence import Evidence
 from probekit._lifecycle.forked import renew_when_forked
 from probekit._lifecycle.hooks import Hooks
+from probekit._lifecycle.inquiry import Inquiry
 from probekit._lifecycle.jobs import Jobs
 from probekit._lifecycle.pod.keeper import Keeper
 from probekit._lifecycle.pod.records import Worker
@@ -70,6 +71,7 @@ class Service:
         drain: The switch that takes the process out of service.
         sigterm: Turns that switch.
         served: Whether a request or a lifespan has begun.
+        inquiry: Tells whether it is ready, and asks if nobody else does.
         companions: What is done beside, by what knows more than a service does.
         listeners: Who takes connections on a side port.
         farewells: What tells each open WebSocket to go; the doors fill it if the plan says so.
@@ -99,6 +101,7 @@ class Service:
             farewell=self._farewell,
             jobs=self.jobs,
         )
+        self.inquiry: Inquiry = Inquiry(self)
         self.companions: list[Companion] = []
         self.listeners: list[Listener] = []
         self.farewells: dict[object, Farewell] = {}
@@ -252,6 +255,8 @@ class Service:
     def _keep(self) -> None:
         self.drain.look()
         self.pod.announce(self._line())
+        if self.pod.scope != "process":
+            self.inquiry.keep()
         for companion in self.companions:
             companion.keep()
 
@@ -267,7 +272,7 @@ class Service:
             pid=os.getpid(),
             started=self._since,
             at=self.clock.monotonic(),
-            ready=self.peek(Probe.READINESS).passing,
+            ready=self.inquiry.ready,
             draining=self.drain.state is not None,
             requests=len(traffic.requests),
             websockets=len(traffic.websockets),

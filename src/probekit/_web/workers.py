@@ -15,6 +15,7 @@ __all__ = ["workers_body", "workers_text"]
 
 SHOWN = 5
 """How many of those in flight are named."""
+READY = {True: "ready", False: "not ready", None: "starting"}
 
 
 def workers_body(workers: Sequence[Worker], now: float) -> dict[str, Any]:
@@ -64,7 +65,7 @@ def workers_text(workers: Sequence[Worker], now: float) -> str:
     if len(workers) < 2:
         return ""
     return "".join(
-        f"worker {worker.pid}: {'ready' if worker.ready else 'not ready'}"
+        f"worker {worker.pid}: {READY[worker.ready]}"
         f"{', draining' if worker.draining else ''}, {worker.requests} requests, "
         f"{worker.websockets} WebSockets and {worker.jobs} jobs in flight, "
         f"loop {worker.loop_lag:g} s late, said {age(now, worker.at):g} s ago\n"

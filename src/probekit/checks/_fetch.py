@@ -8,10 +8,10 @@ import math
 import sys
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
-from functools import partial
 from numbers import Real
 from typing import Any, TypeAlias
 
+from probekit._core.functions import check_callable, unwrap
 from probekit.exceptions import ConfigurationError
 
 __all__ = [
@@ -42,27 +42,17 @@ def is_async(fetch: object) -> bool:
     Raises:
         ConfigurationError: It cannot be called without arguments.
     """
-    if inspect.isclass(fetch) or not callable(fetch):
+    if not callable(fetch):
         raise ConfigurationError(
             f"Level: fetch must be a function without arguments, got {fetch!r}; pass the function "
             "that returns the number, and do not call it"
         )
-    try:
-        inspect.signature(fetch).bind()
-    except TypeError:
-        raise ConfigurationError(
-            f"Level: fetch takes arguments, {inspect.signature(fetch)}, but is called without; "
-            "bind them with functools.partial or a closure"
-        ) from None
-    except ValueError:
-        pass  # a builtin without a signature: calling it will tell
-    inner = _unwrap(fetch)
-    return inspect.iscoroutinefunction(inner if inspect.isroutine(inner) else type(inner).__call__)
+    return check_callable(fetch, what="Level", kind="fetch")
 
 
 def name_of(fetch: object) -> str:
     """Return what ``fetch`` is called, or ``level`` where nobody gave it a name."""
-    name: str = getattr(_unwrap(fetch), "__name__", "level")
+    name: str = getattr(unwrap(fetch), "__name__", "level")
     return "level" if name == "<lambda>" else name
 
 
@@ -116,9 +106,3 @@ def trio_here() -> Any:
     """Return the module trio if the caller runs in it, or None."""
     trio: Any = sys.modules.get("trio")
     return trio if trio is not None and trio.lowlevel.in_trio_run() else None
-
-
-def _unwrap(fetch: object) -> object:
-    while isinstance(fetch, partial):
-        fetch = fetch.func
-    return fetch

@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+from probekit._core.seconds import is_seconds
 from probekit.exceptions import CheckFailure, ConfigurationError, Degraded, Unhealthy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 __all__ = ["Complaint", "Limits", "complain", "make_limits", "refuse_seconds", "shown"]
-
-LONGEST = 1e9
-"""Seconds: thirty years, as everywhere else."""
 
 
 class Complaint(NamedTuple):
@@ -108,7 +106,7 @@ def refuse_seconds(where: str, name: str, value: object, *, zero: bool = False) 
     Raises:
         ConfigurationError: It is not above zero (or, with ``zero``, not below it), or too large.
     """
-    if not _is_seconds(value, zero=zero):
+    if not is_seconds(value, zero=zero):
         bound = ">= 0" if zero else "> 0"
         raise ConfigurationError(f"{where}: {name} must be {bound} seconds, got {value!r}")
 
@@ -123,12 +121,6 @@ def _is_number(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return -math.inf < value < math.inf
-
-
-def _is_seconds(value: object, *, zero: bool) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return 0 < value <= LONGEST or (zero and value == 0)
 
 
 def _range(lowest: float, highest: float) -> str:

@@ -251,8 +251,9 @@ def lines_of(found: FleetStatus) -> Iterable[str]:
     if found.percent is None:
         yield "no replica has said anything within the last hour"
     else:
+        starting = f"{found.starting} starting, " if found.starting else ""
         yield (
-            f"replicas: {found.total} total, {found.healthy} healthy, "
+            f"replicas: {found.total} total, {found.healthy} healthy, {starting}"
             f"{found.unhealthy} unhealthy ({found.percent:g} % healthy)"
         )
     if found.unreadable:

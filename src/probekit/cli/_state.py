@@ -30,6 +30,9 @@ class State(NamedTuple):
         seen_503: How many 503s the prober that asked most often has seen in this drain; None if the
             service does not say.
         raw: The answer itself.
+        scope: How far a drain reaches; empty if the service does not say.
+        scope_reason: Why it reaches no farther; empty if nothing is wrong.
+        workers: What each worker says of itself, as it was sent.
     """
 
     draining: Mapping[str, object] | None
@@ -39,6 +42,9 @@ class State(NamedTuple):
     last_request: float | None
     seen_503: int | None
     raw: str
+    scope: str = ""
+    scope_reason: str = ""
+    workers: tuple[Mapping[str, object], ...] = ()
 
 
 def state_of(answer: Answer, client: Client) -> State:
@@ -126,7 +132,23 @@ def parsed(answer: Answer, url: str) -> State:
         last_request=number(body.get("last_request")),
         seen_503=None if seen_503 is None else int(seen_503),
         raw=answer.text,
+        scope=text_in(body, "scope"),
+        scope_reason=text_in(body, "scope_reason"),
+        workers=workers_in(body),
     )
+
+
+def text_in(body: Mapping[str, object], name: str) -> str:
+    """Return a field that is a text, or an empty one."""
+    value = body.get(name)
+    return shown(value) if isinstance(value, str) else ""
+
+
+def workers_in(body: Mapping[str, object]) -> tuple[Mapping[str, object], ...]:
+    """Return the workers that are objects, none if the service does not say."""
+    found = body.get("workers")
+    items = cast("list[object]", found) if isinstance(found, list) else []
+    return tuple(cast("dict[str, object]", item) for item in items if isinstance(item, dict))
 
 
 def counts_of(value: object) -> dict[str, int] | None:

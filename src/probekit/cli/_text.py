@@ -68,6 +68,11 @@ def describe(state: State, now: float) -> str:
         lines.append(f"last request: {state.last_request:.1f} s ago")
     if state.seen_503 is not None:
         lines.append(f"seen 503: {state.seen_503}")
+    if state.scope:
+        reason = f" ({state.scope_reason})" if state.scope_reason else ""
+        lines.append(f"scope: {state.scope}{reason}")
+    if len(state.workers) > 1:
+        lines += map(worker_line, state.workers)
     lines.append(f"sigterm: {state.sigterm}")
     lines.append(f"drain_delay: {state.drain_delay:g} s")
     return "\n  ".join(lines)
@@ -84,6 +89,23 @@ def drain_lines(drain: Mapping[str, object], now: float) -> list[str]:
         left = span(max(until - now, 0))
         lines.append(f"lease: {left} left, until {shown(str(drain['until']))}")
     return lines
+
+
+def worker_line(worker: Mapping[str, object]) -> str:
+    """Return a worker in one line; a question mark stands for what it does not say."""
+
+    def said(name: str) -> str:
+        return shown(str(worker.get(name, "?")))
+
+    words = {"True": "ready", "False": "not ready", "None": "starting"}
+    parts = [words.get(said("ready"), "?")]
+    if worker.get("draining") is True:
+        parts.append("draining")
+    parts += [
+        f"{kind} {said(kind)}" for kind in ("requests", "websockets", "jobs") if kind in worker
+    ]
+    parts += [f"loop {said('loop_lag')} s late", f"said {said('age')} s ago"]
+    return f"worker {said('pid')}: {', '.join(parts)}"
 
 
 def moment(text: object) -> float | None:

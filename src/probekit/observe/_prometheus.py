@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from prometheus_client import Counter, Gauge, Histogram, values
 from prometheus_client.metrics import MetricWrapperBase
@@ -13,9 +13,13 @@ from prometheus_client.multiprocess import mark_process_dead  # pyright: ignore[
 
 from probekit.exceptions import ConfigurationError
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 __all__ = [
     "Children",
     "Families",
+    "Idle",
     "forget_dead_processes",
     "make_families",
     "shared_directory",
@@ -106,6 +110,24 @@ class Children(dict[tuple[object, ...], M]):
     def __missing__(self, labels: tuple[object, ...]) -> M:
         child = self[labels] = self._family.labels(self._application, *labels)
         return child
+
+
+class Idle:
+    """Goes along with a worker, which tells the others how it is even if nothing happens to it.
+
+    Args:
+        tell: Tells them, if that is due.
+    """
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        self._tell = tell
+
+    def keep(self) -> None:
+        """Tell them; twice a second."""
+        self._tell()
+
+    def leave(self) -> None:
+        """Say nothing: whose process has ended is not shown any more."""
 
 
 def shared_directory() -> Path | None:

@@ -4,7 +4,7 @@ Needs the extra ``prometheus``.
 
 A scrape runs no check: it reads what is known. In the multiprocess mode of prometheus-client, where
 collectors and callbacks of other workers cannot be asked, the metrics are ordinary ones, written
-whenever something happens.
+whenever something happens, and every second.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ try:
 
     from probekit.observe._prometheus import (
         Children,
+        Idle,
         forget_dead_processes,
         make_families,
         shared_directory,
@@ -110,6 +111,8 @@ class PrometheusObserver(Observer):
                 self._requests[probe, code].inc(0)
         self._monotonic = probes.service.clock.monotonic
         self._due = 0.0
+        if self._directory is not None:
+            probes.service.companions.append(Idle(self._tell_other_processes))
         # Whoever reads the drain may end it, and is told so while it holds the lock.
         self._lock = RLock()
 

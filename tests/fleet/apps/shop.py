@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 probes = Probes(drain_delay=0)
 Fleet(os.environ["REDIS"], app="shop", version=os.environ.get("VERSION", "")).join(probes)
 
+
+@probes.readiness
+async def database() -> None:
+    """Be there; a worker is not known to be ready before it has asked."""
+
+
 inner = ProbeMiddleware(Starlette(), probes=probes)
 
 

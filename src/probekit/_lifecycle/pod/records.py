@@ -37,7 +37,7 @@ class Worker(NamedTuple):
         started: When it was started (seconds since the epoch).
         at: When it said this, or last gave a sign of life if the disk had no room for its line
             since (monotonic seconds of the machine).
-        ready: Whether its readiness passed when last looked at.
+        ready: Whether its readiness passed when last looked at; None: its checks have not run yet.
         draining: Whether it drains.
         requests: How many requests are in flight in it.
         websockets: How many WebSockets are open in it.
@@ -54,7 +54,7 @@ class Worker(NamedTuple):
     pid: int
     started: float
     at: float
-    ready: bool
+    ready: bool | None
     draining: bool
     requests: int = 0
     websockets: int = 0
@@ -112,12 +112,12 @@ def worker_of(content: dict[str, Any]) -> Worker:
         raise ForeignError(f"the file of a worker makes no sense: {error!r}") from None
     counts = (worker.pid, worker.requests, worker.websockets, worker.seen_503, worker.jobs)
     moments = (worker.started, worker.at, worker.loop_lag, worker.stuck_after, worker.cpu)
-    flags = {type(worker.ready), type(worker.draining)}
+    flags = type(worker.ready), type(worker.draining)
     if not (
         all(type(count) is int and 0 <= count < MANY for count in counts)
         and all(is_moment(moment) for moment in moments)
         and (worker.latest is None or is_moment(worker.latest))
-        and flags == {bool}
+        and flags in ((bool, bool), (type(None), bool))
         and is_text(worker.stuck)
         and all(is_text(what) and is_moment(since) for what, since in worker.oldest)
     ):
