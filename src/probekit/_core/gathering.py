@@ -61,7 +61,7 @@ class Gathering:
         self.late = 0.0
         for run in runs:
             run.gatherings.append(self)
-        self._unarm = self._arm(min(run.opened + run.state.check.timeout for run in runs))
+        self._unarm = self._arm(min([run.opened + run.state.check.timeout for run in runs]))
 
     def settle(self, run: Run) -> None:
         """Wait for ``run`` no longer: it has ended, or outlasted its timeout."""
