@@ -10,7 +10,7 @@ from probekit.exceptions import (
     DrainIsFinalError,
     Unhealthy,
 )
-from probekit.probes import Probes
+from probekit.probes import Probes, Work
 
 __all__ = [
     "Check",
@@ -27,4 +27,5 @@ __all__ = [
     "Report",
     "Status",
     "Unhealthy",
+    "Work",
 ]

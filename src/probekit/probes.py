@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack, overload
 from probekit._core.clock import Clock
 from probekit._core.model import DrainStep, Probe
 from probekit._declaring import CheckOptions, Declaring, LivenessOptions
+from probekit._working import Work, Working
 from probekit.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from probekit._lifecycle.options import ProbesOptions
     from probekit._lifecycle.service import Service
 
-__all__ = ["CheckOptions", "Clock", "LivenessOptions", "Probes"]
+__all__ = ["CheckOptions", "Clock", "LivenessOptions", "Probes", "Work"]
 
 H = TypeVar("H", bound="Callable[[], object]")
 
@@ -32,7 +33,7 @@ class HookDecorator(Protocol):
         ...
 
 
-class Probes(Declaring):
+class Probes(Declaring, Working):
     """The checks of an application, and its way out of service.
 
     Make one, declare checks on it, and mount it with a door: `probekit.asgi.ProbeMiddleware`,
@@ -218,7 +219,7 @@ class Probes(Declaring):
 
     @property
     def in_flight(self) -> dict[str, int]:
-        """How many requests and WebSockets the application is busy with, by kind."""
+        """How many requests, WebSockets and jobs the application is busy with, by kind."""
         return self.service.traffic.in_flight()
 
     @property

@@ -57,11 +57,11 @@ def test_drain_and_back(service: Server, run: Run) -> None:
     assert (code, err) == (0, "")
     assert out.startswith("draining for 0 s\n  reason: deploy 42\n  by: anna\n  since: 2")
     assert "  lease: 9 min 59 s left, until 2" in out or "  lease: 10 min 0 s left, until 2" in out
-    assert "  in flight: requests 0, websockets 0\n" in out
+    assert "  in flight: requests 0, websockets 0, jobs 0\n" in out
     assert not ready(service)
     code, out, err = run("undrain")
     assert (code, err) == (0, "")
-    assert out.startswith("serving\n  in flight: requests 0, websockets 0\n")
+    assert out.startswith("serving\n  in flight: requests 0, websockets 0, jobs 0\n")
     assert ready(service)
 
 
@@ -81,7 +81,7 @@ def test_json(service: Server, run: Run) -> None:
     assert json.loads(run("drain", "--json", "--by", "anna").out)["draining"]["by"] == "anna"
     assert run("status", "--json").out == get(service.port, "/admin/drain").body.decode()
     waited = run("drain", "--json", "--wait", "--delay", "0").out
-    assert json.loads(waited)["in_flight"] == {"requests": 0, "websockets": 0}
+    assert json.loads(waited)["in_flight"] == {"requests": 0, "websockets": 0, "jobs": 0}
     assert json.loads(run("undrain", "--json").out)["draining"] is None
 
 

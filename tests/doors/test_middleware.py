@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-IDLE = {"requests": 0, "websockets": 0}
+IDLE = {"requests": 0, "websockets": 0, "jobs": 0}
 WEBSOCKET: Scope = {"type": "websocket", "path": "/ws", "headers": [], "http_version": "1.1"}
 
 

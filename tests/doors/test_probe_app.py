@@ -202,7 +202,7 @@ def test_a_stack_that_is_built_twice_still_answers() -> None:
         with TestClient(app) as client:
             assert client.get("/readyz").status_code == 200
             assert client.get("/").text == "hello"
-    assert probes.in_flight == {"requests": 0, "websockets": 0}
+    assert probes.in_flight == {"requests": 0, "websockets": 0, "jobs": 0}
 
 
 def test_a_drain_through_a_test_client_needs_leave() -> None:

@@ -60,7 +60,9 @@ def test_status_of_a_healthy_fleet(listed: Fleet, where: list[str], run: Run) ->
         "fleet shop: serving",
         "replicas: 1 total, 1 healthy, 0 unhealthy (100 % healthy)",
     ]
-    assert " ".join(lines[2].split()) == "replica state version ready requests websockets heard"
+    assert (
+        " ".join(lines[2].split()) == "replica state version ready requests websockets jobs heard"
+    )
     assert lines[3].split()[:6] == [replica.id, "healthy", "1.2.3", "1/1", "0", "0"]
 
 
@@ -136,6 +138,7 @@ def test_what_others_wrote_cannot_steer_the_terminal(
         "draining": 0,
         "requests": 0,
         "websockets": 0,
+        "jobs": 0,
         "fleet": False,
     }
     newer = json.dumps(line | {"version": 2})

@@ -56,6 +56,7 @@ def pod_line(client: Any, name: str, *, at: float = 0.0, **said: object) -> None
         "draining": 0,
         "requests": 0,
         "websockets": 0,
+        "jobs": 0,
         "fleet": False,
     } | said
     client.hset(PODS, mapping={"probekit": "fleet-pods", name: json.dumps(line)})

@@ -87,7 +87,7 @@ async def test_the_door_enters_each_request_with_its_moment_and_takes_it_out() -
         "WebSocket /raises for 3.0 s",
     ]
     assert traffic.idle()
-    assert traffic.in_flight() == {"requests": 0, "websockets": 0}
+    assert traffic.in_flight() == {"requests": 0, "websockets": 0, "jobs": 0}
     assert traffic.latest == began + 9
 
 

@@ -341,7 +341,7 @@ async def test_what_is_in_flight_shows_by_kind(probes: Probes, metrics: Promethe
     traffic.requests.update({n: ({}, 0.0) for n in range(3)})
     traffic.websockets.update({0: ({}, 0.0)})
     found = samples(families(metrics), "probekit_in_flight", application="app")
-    assert found == {("requests",): 3, ("websockets",): 1}
+    assert found == {("requests",): 3, ("websockets",): 1, ("jobs",): 0}
     traffic.requests.clear()
     assert sample(families(metrics), "probekit_in_flight", kind="requests") == 0
 

@@ -27,6 +27,7 @@ DOOR = (
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "probekit": ("probekit._core", "probekit.exceptions", "probekit.observers", "probekit.probes"),
     "probekit._declaring": (*CORE, "probekit._lifecycle"),
+    "probekit._working": (*CORE, "probekit._lifecycle"),
     "probekit.exceptions": (),
     "probekit._core": CORE,
     "probekit._lifecycle": (*CORE, "probekit._lifecycle"),
@@ -35,6 +36,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "probekit.probes": (
         *CORE,
         "probekit._declaring",
+        "probekit._working",
         "probekit._lifecycle",
         "probekit._web",
         "probekit.observers",

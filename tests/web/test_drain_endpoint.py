@@ -23,7 +23,7 @@ IDLE: dict[str, Any] = {
     "fleet": None,
     "scope": "process",
     "scope_reason": "PROBEKIT_SCOPE is process",
-    "in_flight": {"requests": 0, "websockets": 0},
+    "in_flight": {"requests": 0, "websockets": 0, "jobs": 0},
     "oldest": [],
     "last_request": None,
     "seen_503": 0,
@@ -38,6 +38,7 @@ WORKER: dict[str, Any] = {
     "draining": False,
     "requests": 0,
     "websockets": 0,
+    "jobs": 0,
     "loop_lag": 0.0,
 }
 SHOWN = {"reason": "", "by": "", "since": MOMENT, "until": None, "final": False}
@@ -53,7 +54,7 @@ async def test_it_shows_the_switch_and_what_is_in_flight() -> None:
     answer = await ask(app, "/admin/drain/")
     assert answer.status == 200
     assert answer.headers["content-type"] == "application/json"
-    busy = {"requests": 2, "websockets": 1}
+    busy = {"requests": 2, "websockets": 1, "jobs": 0}
     oldest = [("WebSocket ?", 99.0), ("GET /b", 98.0), ("WebSocket /c", 97.0)]
     assert answer.json() == IDLE | {
         "in_flight": busy,

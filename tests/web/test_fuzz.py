@@ -150,7 +150,7 @@ def assert_whole(answer: Answer, method: str) -> None:
 
 def assert_state_whole(probes: Probes, before: Drain | None, answer: Answer, scope: Scope) -> None:
     """Assert that nothing but an answered POST or DELETE of the drain has turned the switch."""
-    assert probes.in_flight == {"requests": 0, "websockets": 0}
+    assert probes.in_flight == {"requests": 0, "websockets": 0, "jobs": 0}
     assert [len(probes.checks(probe)) for probe in Probe] == [0, 2, 1]
     turned = scope["path"].startswith("/admin/drain") and scope["method"] in {"POST", "DELETE"}
     if not (turned and answer.status in {200, 202}):

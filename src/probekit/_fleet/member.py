@@ -101,6 +101,7 @@ class Member:
             draining=sum(worker.draining for worker in workers),
             requests=sum(worker.requests for worker in workers),
             websockets=sum(worker.websockets for worker in workers),
+            jobs=sum(worker.jobs for worker in workers),
             fleet=service.drain.fleet is not None,
         )
 

@@ -32,6 +32,7 @@ class Replica(NamedTuple):
         draining: How many drain.
         requests: How many requests are in flight in them.
         websockets: How many WebSockets are open.
+        jobs: How many jobs are in flight.
         fleet: Whether it has seen that the fleet drains.
         since: When it was first seen (seconds since the epoch).
         age: Seconds since it said this.
@@ -46,6 +47,7 @@ class Replica(NamedTuple):
     draining: int
     requests: int
     websockets: int
+    jobs: int
     fleet: bool
     since: float
     age: float
@@ -116,6 +118,7 @@ def replica_of(pod: Pod, now: float) -> Replica:
         draining=pod.draining,
         requests=pod.requests,
         websockets=pod.websockets,
+        jobs=pod.jobs,
         fleet=pod.fleet,
         since=pod.since,
         age=round(max(0.0, now - pod.at), 1),

@@ -62,6 +62,7 @@ class Pod(NamedTuple):
         draining: How many drain.
         requests: How many requests are in flight in them.
         websockets: How many WebSockets are open.
+        jobs: How many jobs are in flight.
         fleet: Whether it has seen that the fleet drains.
     """
 
@@ -76,6 +77,7 @@ class Pod(NamedTuple):
     draining: int = 0
     requests: int = 0
     websockets: int = 0
+    jobs: int = 0
     fleet: bool = False
 
     def json(self) -> str:
@@ -171,5 +173,6 @@ KINDS = {
     "draining": int,
     "requests": int,
     "websockets": int,
+    "jobs": int,
     "fleet": bool,
 }

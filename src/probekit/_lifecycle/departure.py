@@ -9,12 +9,14 @@ from enum import Enum
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from probekit._core.model import DrainStep
+from probekit._lifecycle.jobs import ABANDON
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from probekit._lifecycle.below import Below
     from probekit._lifecycle.evidence import Evidence
+    from probekit._lifecycle.jobs import Jobs
     from probekit._lifecycle.plan import Plan
     from probekit._lifecycle.steps import Steps
     from probekit._lifecycle.traffic import Traffic
@@ -49,6 +51,7 @@ class Traveller(Protocol):
     traffic: Traffic
     evidence: Evidence
     steps: Steps
+    jobs: Jobs
 
     def turn(self) -> None:
         """Turn unready; called in a signal handler."""
@@ -112,6 +115,7 @@ class Departure:
         self._say_farewell()
         if not self._below.server.waits:
             self._linger()
+            self._give_back()
         if not self._released and not self._stopped:
             self._hand_over()
         self._watch()
@@ -135,6 +139,20 @@ class Departure:
             "SIGTERM: %s; in flight: %s", self._what_comes(), self._in_flight() or "nothing"
         )
 
+    def _give_back(self) -> None:
+        """Give back the jobs that the signal would cut; the next signal cuts this, too."""
+        if self._released or self._stopped:
+            return
+        everybody = [member.jobs for member in tuple(self._members)]
+        for jobs in everybody:
+            jobs.abandon()
+        until = time.monotonic() + ABANDON
+        self._wait_for(
+            lambda: all(jobs.given_back() for jobs in everybody) or time.monotonic() >= until
+        )
+        for jobs in everybody:
+            jobs.give_up()
+
     def _longest_linger(self) -> float:
         return max(member.plan.linger for member in self._members)
 
@@ -152,6 +170,9 @@ class Departure:
             what = (
                 f"drained; {self._below.server.name} waits for nothing, so what is in flight is "
                 f"done first, within {self._longest_linger():g} s;"
+                if self._named()
+                else f"drained; waiting for the worker to leave its loop, within "
+                f"{self._longest_linger():g} s;"
             )
         logger.warning(
             "SIGTERM: %s after %.1f s: %s; in flight: %s",
@@ -173,7 +194,7 @@ class Departure:
             logger.warning(
                 "SIGTERM: still in flight %.1f s after the hand-over%s: %s",
                 time.monotonic() - handed_over,
-                "" if limit is None else f", and {self._below.server} cuts it",
+                f", and {self._below.server} cuts it" if limit is not None and self._cut() else "",
                 self._in_flight(),
             )
             self._wait_for(self._idle, whatever=True)
@@ -181,16 +202,24 @@ class Departure:
             for member in tuple(self._members):
                 after = time.monotonic() - handed_over
                 member.steps.reach(DrainStep.DONE, f"{after:.1f} s after the hand-over")
-        else:
-            logger.warning(
-                "SIGTERM: the application ends with this in flight: %s", self._in_flight()
-            )
+        elif named := self._named():
+            logger.warning("SIGTERM: the application ends with this in flight: %s", named)
 
     def _idle(self) -> bool:
         return all(member.traffic.idle() for member in tuple(self._members))
 
+    def _cut(self) -> bool:
+        """Whether the server's limit ends any of it: it knows of no job."""
+        traffics = [member.traffic for member in tuple(self._members)]
+        return any(traffic.requests or traffic.websockets for traffic in traffics)
+
     def _in_flight(self) -> str:
-        return ", ".join(filter(None, (str(member.traffic) for member in self._members)))
+        """Name what is waited for."""
+        blocks = any(member.traffic.blocks for member in tuple(self._members))
+        return self._named() or ("the worker's loop" if blocks else "")
+
+    def _named(self) -> str:
+        return ", ".join(filter(None, (str(member.traffic) for member in tuple(self._members))))
 
     def _wait_for(self, condition: Callable[[], bool], *, whatever: bool = False) -> None:
         """Return when the condition holds or the application ends.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from anyio import to_thread
 
@@ -16,6 +16,7 @@ from probekit._lifecycle.drain import DrainSwitch
 from probekit._lifecycle.evidence import Evidence
 from probekit._lifecycle.forked import renew_when_forked
 from probekit._lifecycle.hooks import Hooks
+from probekit._lifecycle.jobs import Jobs
 from probekit._lifecycle.pod.keeper import Keeper
 from probekit._lifecycle.pod.records import Worker
 from probekit._lifecycle.signals import Sigterm
@@ -30,13 +31,14 @@ if TYPE_CHECKING:
     from probekit._core.model import CheckResult, Drain
     from probekit._core.state import CheckState
     from probekit._lifecycle.plan import Plan
+    from probekit._lifecycle.pod.keeper import Companion
     from probekit._lifecycle.pod.pod import Pod
     from probekit._lifecycle.watchdog.policy import Policy
     from probekit._lifecycle.watchdog.stall import Stall
 
     Farewell: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
-__all__ = ["Companion", "Service"]
+__all__ = ["Service"]
 
 AGES_SHOWN = 0.1
 """Seconds for which an answer may be repeated, since the ages in it are rounded to this."""
@@ -45,18 +47,6 @@ FAREWELL = 5.0
 """Seconds for which it is tried to tell a client that it must go."""
 PARTING = 1.0
 """Seconds that the keeper has to end."""
-
-
-class Companion(Protocol):
-    """What goes along with a service on a thread: it must not raise."""
-
-    def keep(self) -> None:
-        """Do what is to be done twice a second."""
-        ...
-
-    def leave(self) -> None:
-        """Do what is to be done at the end, in a few seconds at most."""
-        ...
 
 
 class Service:
@@ -69,6 +59,7 @@ class Service:
         observers: Who is told.
         engine: Runs the checks.
         traffic: What is in flight; the doors count.
+        jobs: What becomes of the jobs among it.
         evidence: What probers and traffic show of a drain.
         steps: How far a drain has come.
         drain: The switch that takes the process out of service.
@@ -87,6 +78,7 @@ class Service:
         self.observers: Observers = Observers()
         self.engine: Engine = Engine(clock=clock, observers=self.observers)
         self.traffic: Traffic = Traffic(clock.monotonic)
+        self.jobs: Jobs = Jobs(traffic=self.traffic, engine=self.engine)
         self.evidence: Evidence = Evidence(plan=plan, traffic=self.traffic)
         self.steps: Steps = Steps(hooks=Hooks(self.engine))
         self.drain: DrainSwitch = DrainSwitch(clock=clock, changed=self._drain_changed, pod=pod)
@@ -98,6 +90,7 @@ class Service:
             steps=self.steps,
             begun=lambda: self._drain_changed(self.drain.state),
             farewell=self._farewell,
+            jobs=self.jobs,
         )
         self.companions: list[Companion] = []
         self.farewells: dict[object, Farewell] = {}
@@ -230,6 +223,7 @@ class Service:
             self.steps.reach(DrainStep.BEGUN)
 
     def _farewell(self) -> None:
+        self.jobs.deadline = self.clock.monotonic() + self.sigterm.plan.linger
         for farewell in self.farewells.copy().values():
             self.engine.spawn_threadsafe(
                 farewell, name="probekit:farewell", timeout=FAREWELL, overdue=nothing
@@ -269,7 +263,7 @@ class Service:
             seen_503=self.evidence.seen_503,
             loop_lag=round(self.engine.heartbeat.lag, 3),
             oldest=traffic.oldest(),
-            jobs=0,
+            jobs=len(traffic.jobs),
             stuck="" if (stall := self.stall) is None else str(stall),
             stuck_after=self.policy.stuck_after or 0.0,
         )
@@ -280,6 +274,7 @@ class Service:
         self._phase = "idle"
         self.traffic.requests.clear()
         self.traffic.websockets.clear()
+        self.traffic.blocks.clear()
 
     # -- standing still -----------------------------------------------------------------------
 
@@ -323,6 +318,12 @@ class Service:
 
     async def stopped(self) -> None:
         """Note that the application has ended, or failed to start: stop all that runs."""
+        try:
+            await self.jobs.finish(self.sigterm, draining=self.drain.state is not None)
+        finally:  # cancelled, it waits for nothing more
+            await self._stop()
+
+    async def _stop(self) -> None:
         if self._phase == "starting":
             self.served = False  # it failed; some servers go on without a lifespan
         self._phase = "idle"
@@ -331,6 +332,7 @@ class Service:
             self.steps.reach(DrainStep.DONE, "the application is told to end")
         self.sigterm.disarm()
         self._keeper.stop()
+        await self.jobs.give_back()  # while the application's resources are open
         if self.companions or self.pod.scope != "process":
             await to_thread.run_sync(self._part)
         await self.engine.stop()

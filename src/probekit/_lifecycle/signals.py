@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from probekit._lifecycle.below import Below
     from probekit._lifecycle.drain import DrainSwitch
     from probekit._lifecycle.evidence import Evidence
+    from probekit._lifecycle.jobs import Jobs
     from probekit._lifecycle.plan import Plan
     from probekit._lifecycle.steps import Steps
     from probekit._lifecycle.traffic import Traffic
@@ -40,6 +41,7 @@ class Sigterm:
         steps: How far it has come.
         begun: Told, from a thread, that the signal turned the switch.
         farewell: Called, from a thread, when the signal is handed over.
+        jobs: What becomes of the jobs in flight.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Sigterm:
         steps: Steps,
         begun: Callable[[], None],
         farewell: Callable[[], None],
+        jobs: Jobs,
     ) -> None:
         self._switch = switch
         self.plan: Plan = plan
@@ -60,6 +63,7 @@ class Sigterm:
         self.steps: Steps = steps
         self.begun: Callable[[], None] = begun
         self.farewell: Callable[[], None] = farewell
+        self.jobs: Jobs = jobs
         self._came = False
         self._wanted = False
         self._status = "not armed: the application has not started"

@@ -51,7 +51,11 @@ class Traffic:
 
     def in_flight(self) -> dict[str, int]:
         """Return the counts by kind."""
-        return {"requests": len(self.requests), "websockets": len(self.websockets)}
+        return {
+            "requests": len(self.requests),
+            "websockets": len(self.websockets),
+            "jobs": len(self.jobs),
+        }
 
     def idle(self) -> bool:
         """Whether nothing is in flight."""

@@ -32,6 +32,7 @@ def workers_body(workers: Sequence[Worker], now: float) -> dict[str, Any]:
         "in_flight": {
             "requests": sum(worker.requests for worker in workers),
             "websockets": sum(worker.websockets for worker in workers),
+            "jobs": sum(worker.jobs for worker in workers),
         },
         "oldest": [
             {"what": what, "age": age(now, since), "pid": pid}
@@ -53,6 +54,7 @@ def worker_body(worker: Worker, now: float) -> dict[str, Any]:
         "draining": worker.draining,
         "requests": worker.requests,
         "websockets": worker.websockets,
+        "jobs": worker.jobs,
         "loop_lag": worker.loop_lag,
     }
 
@@ -63,9 +65,9 @@ def workers_text(workers: Sequence[Worker], now: float) -> str:
         return ""
     return "".join(
         f"worker {worker.pid}: {'ready' if worker.ready else 'not ready'}"
-        f"{', draining' if worker.draining else ''}, {worker.requests} requests and "
-        f"{worker.websockets} WebSockets in flight, loop {worker.loop_lag:g} s late, "
-        f"said {age(now, worker.at):g} s ago\n"
+        f"{', draining' if worker.draining else ''}, {worker.requests} requests, "
+        f"{worker.websockets} WebSockets and {worker.jobs} jobs in flight, "
+        f"loop {worker.loop_lag:g} s late, said {age(now, worker.at):g} s ago\n"
         for worker in workers
     )
 

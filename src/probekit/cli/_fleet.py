@@ -26,7 +26,7 @@ APP_VARIABLE = "PROBEKIT_FLEET_APP"
 TIMEOUT = 5.0
 INTERRUPTED = 130
 
-COLUMNS = ("replica", "state", "version", "ready", "requests", "websockets", "heard")
+COLUMNS = ("replica", "state", "version", "ready", "requests", "websockets", "jobs", "heard")
 
 
 class Options(argparse.Namespace):
@@ -270,6 +270,7 @@ def row_of(replica: Replica) -> tuple[str, ...]:
         f"{replica.ready}/{replica.workers}",
         str(replica.requests),
         str(replica.websockets),
+        str(replica.jobs),
         f"{span(replica.age)} ago",
     )
 
