@@ -7,6 +7,8 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
+from anyio import to_thread
+
 from probekit._core.model import DrainStep
 from probekit._core.options import refuse_unknown
 from probekit._web.endpoint import Endpoint
@@ -14,11 +16,13 @@ from probekit._web.endpoints import EndpointOptions, Endpoints
 from probekit._web.message import Request
 from probekit._web.metrics import MetricsExporter
 from probekit._web.problem import not_found
+from probekit._web.serving import MiddlewareOptions, split
 from probekit.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from probekit._lifecycle.service import Service
     from probekit._web.message import Response
+    from probekit._web.side import Side
     from probekit.probes import Probes
 
 __all__ = [
@@ -56,18 +60,23 @@ class ProbeMiddleware:
     Args:
         app: The application inside.
         probes: What to answer.
-        **options: See `EndpointOptions`.
+        **options: See `EndpointOptions`; and ``side_port``, on which all endpoints are answered
+            once more, by a thread that a blocked event loop does not hold up, while the lifespan
+            lasts (with ``side_host``, ``"0.0.0.0"``).
 
     Raises:
         ConfigurationError: If an option cannot work.
     """
 
-    def __init__(self, app: ASGIApp, *, probes: Probes, **options: Unpack[EndpointOptions]) -> None:
+    def __init__(
+        self, app: ASGIApp, *, probes: Probes, **options: Unpack[MiddlewareOptions]
+    ) -> None:
         self._app = app
         self._service = probes.service
         self._traffic = probes.service.traffic
         self._drain = probes.service.drain
-        self._endpoints = endpoints_of(probes, options)
+        endpoint_options, self._side = split(probes.service, options, lends_loop=False)
+        self._endpoints = Endpoints(probes.service, **endpoint_options)
         self._traffic.counted = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,7 +107,7 @@ class ProbeMiddleware:
         elif kind == "websocket":
             await WebSocket(self._service, receive, send).run(self._app, scope)
         elif kind == "lifespan":
-            await Lifespan(self._service, receive, send).run(self._app, scope)
+            await Lifespan(self._service, receive, send, side=self._side).run(self._app, scope)
         else:
             await self._app(scope, receive, send)
 
@@ -278,10 +287,14 @@ class Lifespan:
     reaches the server as it is.
     """
 
-    def __init__(self, service: Service, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, service: Service, receive: Receive, send: Send, *, side: Side | None = None
+    ) -> None:
         self._service = service
         self._receive = receive
         self._send = send
+        self._side = side
+        self._listens = False
         self._entered = False
 
     async def run(self, app: ASGIApp, scope: Scope) -> None:
@@ -290,17 +303,22 @@ class Lifespan:
             await app(scope, self._received, self._sent)
         finally:
             await self._leave()
+            if self._side is not None and self._listens:
+                await to_thread.run_sync(self._side.close)
 
     async def _received(self) -> Message:
         message = await self._receive()
         if message["type"] == "lifespan.startup":
             try:
                 self._service.starting()
+                self._entered = True
+                if self._side is not None:
+                    self._side.listen()
+                    self._listens = True
             except ConfigurationError as error:
                 # A server takes a mere exception for an application that knows no lifespan.
                 await self._send({"type": "lifespan.startup.failed", "message": str(error)})
                 raise
-            self._entered = True
         elif message["type"] == "lifespan.shutdown":
             # Before the application closes what its checks use.
             await self._leave()

@@ -13,13 +13,13 @@ except ImportError as _error:
     raise MissingExtraError(__name__, package="flask", extra="flask") from _error
 
 if TYPE_CHECKING:
-    from probekit._web.endpoints import EndpointOptions
+    from probekit._web.serving import MiddlewareOptions
     from probekit.probes import Probes
 
 __all__ = ["init_app"]
 
 
-def init_app(app: Flask, probes: Probes, **options: Unpack[EndpointOptions]) -> None:
+def init_app(app: Flask, probes: Probes, **options: Unpack[MiddlewareOptions]) -> None:
     """Let ``app`` answer the probes; call it in the application factory.
 
     The probes stand before everything that Flask does: no ``before_request``, no blueprint and no

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack, overload
 
 from probekit._core.clock import Clock
 from probekit._core.model import DrainStep, Probe
-from probekit._declaring import CheckOptions, Declaring, LivenessOptions
+from probekit._declaring import CheckOptions, LivenessOptions
+from probekit._standalone import Standalone
 from probekit._working import Work, Working
 from probekit.exceptions import ConfigurationError
 
@@ -33,7 +34,7 @@ class HookDecorator(Protocol):
         ...
 
 
-class Probes(Declaring, Working):
+class Probes(Standalone, Working):
     """The checks of an application, and its way out of service.
 
     Make one, declare checks on it, and mount it with a door: `probekit.asgi.ProbeMiddleware`,

@@ -7,10 +7,11 @@ from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
-from probekit._core.options import refuse_unknown
 from probekit._core.portal import PORTAL
 from probekit._web.endpoints import EndpointOptions, Endpoints
 from probekit._web.environ import end_connection, full_path, request_of
+from probekit._web.serving import MiddlewareOptions, split
+from probekit._web.standing import is_reloaded, will_serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -42,17 +43,29 @@ class ProbeMiddleware:
     Args:
         app: The application inside.
         probes: What to answer.
-        **options: See `EndpointOptions`.
+        **options: See `EndpointOptions`; and ``side_port``, on which all endpoints are answered
+            once more while all threads are busy (with ``side_host``, ``"0.0.0.0"``). It is listened
+            on from now on, or from the fork of a worker if this is the master of gunicorn.
 
     Raises:
-        ConfigurationError: If an option cannot work.
+        ConfigurationError: If an option cannot work, or the side port is not to be had.
     """
 
-    def __init__(self, app: WSGIApp, *, probes: Probes, **options: Unpack[EndpointOptions]) -> None:
-        refuse_unknown("probe endpoints", options, EndpointOptions.__optional_keys__)
+    def __init__(
+        self, app: WSGIApp, *, probes: Probes, **options: Unpack[MiddlewareOptions]
+    ) -> None:
         self._app = app
         self._service = probes.service
-        self._endpoints = Endpoints(probes.service, **options)
+        endpoint_options, side = split(probes.service, options, lends_loop=True)
+        self._endpoints = Endpoints(probes.service, **endpoint_options)
+        if side is None:
+            return
+        if not will_serve():
+            side.listen_in_workers()
+        elif is_reloaded():
+            side.try_to_listen()  # whoever looks for changes may have been made to listen, too
+        else:
+            side.listen()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Handle a request."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
+from probekit._core.elsewhere import ask_elsewhere
 from probekit._core.gathering import Gathering
 from probekit._core.heartbeat import Heartbeat
-from probekit._core.loops import current_loop
+from probekit._core.loops import current_loop, find_loop
 from probekit._core.model import Probe
+from probekit._core.portal import PORTAL, SIDE
 from probekit._core.run import Run
 from probekit._core.schedule import Schedule
 from probekit._core.state import CheckState
@@ -40,12 +42,14 @@ class Engine:
 
     It lives on one event loop at a time: the first that asks. When that has ended, the next that
     asks takes over, and what was under way is forgotten (a thread that still runs is not). While
-    it turns in another thread, it is asked to do the work there.
+    it turns in another thread, it is asked to do the work there. The side port's loop is never
+    the one: asked there first, it settles on probekit's own, and on the application's later.
 
     Attributes:
         states: The checks by probe and name, in the order of registration.
         version: Counts whatever may change an answer.
         heartbeat: How late the loop is, between `start` and `stop`.
+        lent: Whether probekit's own loop does the work, until the application starts one.
     """
 
     def __init__(self, *, clock: Clock, observers: Observers) -> None:
@@ -55,6 +59,7 @@ class Engine:
         self._monotonic = clock.monotonic
         self._observers = observers
         self._loop: Loop | None = None
+        self.lent: bool = False
         self._stopped = False
         self._errands: dict[object, list[Task]] = {}  # asyncio forgets a task that nobody holds
         self._schedule = Schedule(self._background)
@@ -80,9 +85,20 @@ class Engine:
     def start(self) -> None:
         """Begin the background checks on the loop of the caller, if they are not under way."""
         self._stopped = False
-        if (loop := self._live_here()) is not None:
+        if SIDE.is_current():
+            if not self.lives:
+                PORTAL.post(self.start)
+        elif (loop := self._live_here()) is not None:
             self._plan(loop)
             self.heartbeat.start(loop)
+        elif self.lent and (here := find_loop()) is not None:
+            PORTAL.post(lambda: self._give_way(here))
+
+    @property
+    def lives(self) -> bool:
+        """Whether it has a loop that turns."""
+        loop = self._loop
+        return loop is not None and loop.is_running()
 
     async def stop(self) -> None:
         """End the background checks, and every run under way as far as it can be ended.
@@ -156,29 +172,43 @@ class Engine:
 
         return loop.call_threadsafe(begin)
 
-    async def refresh(self, states: Iterable[CheckState]) -> None:
+    async def refresh(
+        self, states: Iterable[CheckState], *, taken_within: float | None = None
+    ) -> bool:
         """Bring the results of ``states`` up to date, or find them overdue; then return.
 
         Cancelling the caller changes nothing for the runs: they are everybody's.
+
+        Args:
+            states: What to ask.
+            taken_within: Seconds that a loop in another thread has to take the question; None: as
+                long as it has to answer it. An empty question is put to it, too, if this is given.
+
+        Returns:
+            False if that loop has not taken it, since it stands still.
         """
         loop = self._live_here()
         if loop is None:
-            await self._refresh_elsewhere(list(states))
-            return
+            states = list(states)
+            if not states and taken_within is None:
+                return True
+            return await self._refresh_elsewhere(states, taken_within)
         runs = self._begin(states, loop)
         if runs:
             waiter = loop.waiter()
             self._gather(runs, loop, waiter.set)
             await waiter.wait()
+        return True
 
     def _live_here(self) -> Loop | None:
         """Settle on the caller's loop; None if the engine lives on another that still turns."""
         loop = self._loop
         if loop is not None and loop.is_current():
             return loop
-        if loop is not None and loop.is_running():
+        if SIDE.is_current() or (loop is not None and loop.is_running()):
             return None
         self._loop = loop = current_loop()
+        self.lent = PORTAL.is_current()
         self._schedule.clear()
         self.heartbeat.stop()
         for states in self.states.values():
@@ -186,6 +216,21 @@ class Engine:
                 self._move(state, loop)
         self._plan(loop)
         return loop
+
+    def _give_way(self, to: Loop) -> None:
+        """Leave the work to the application's loop, as soon as nobody here waits for any."""
+        if not self.lent or (loop := self._loop) is None or not loop.is_current():
+            return  # it has happened
+        runs = [state.run for states in self.states.values() for state in states.values()]
+        if any(run is not None and run.gatherings for run in runs):
+            loop.call_later(0.01, lambda: self._give_way(to))
+            return
+        for run in runs:
+            if run is not None and run.state.check.is_async:
+                run.state.run = None
+                run.give_up()
+        self._loop = None
+        to.call_threadsafe(self.start)
 
     def _move(self, state: CheckState, loop: Loop) -> None:
         run = state.run
@@ -203,25 +248,26 @@ class Engine:
                 for state in states.values():
                     self._schedule.add(state, loop)
 
-    async def _refresh_elsewhere(self, states: list[CheckState]) -> None:
-        here, there = current_loop(), cast("Loop", self._loop)
-        waiter = here.waiter()
-
-        def done() -> None:
-            here.call_threadsafe(waiter.set)
-
-        def ask() -> None:
-            runs = self._begin(states, there)
-            if runs:
-                self._gather(runs, there, done)
-            else:
+    async def _refresh_elsewhere(
+        self, states: list[CheckState], taken_within: float | None
+    ) -> bool:
+        def ask(done: Callable[[], None]) -> None:
+            there = self._live_here()
+            runs = [] if there is None else self._begin(states, there)
+            if there is None or not runs:
                 done()
+            else:
+                self._gather(runs, there, done)
 
         limit = max((state.check.timeout for state in states), default=0.0)
-        unarm = here.call_later(limit + PATIENCE_WITH_ANOTHER_LOOP, waiter.set)
-        there.call_threadsafe(ask)
-        await waiter.wait()
-        unarm()
+        limit = max(limit + PATIENCE_WITH_ANOTHER_LOOP, taken_within or 0.0)
+        loop = self._loop if self.lives else None
+        return await ask_elsewhere(
+            ask,
+            PORTAL.post if loop is None else loop.call_threadsafe,
+            answered_within=limit,
+            taken_within=taken_within or limit,
+        )
 
     def _gather(self, runs: list[Run], loop: Loop, done: Callable[[], None]) -> None:
         Gathering(runs, loop=loop, clock=self._monotonic, overdue=self._overdue, done=done)

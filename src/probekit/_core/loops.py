@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from contextvars import Context
 
-__all__ = ["Loop", "Task", "Waiter", "current_loop", "is_cancelled", "nothing"]
+__all__ = ["Loop", "Task", "Waiter", "current_loop", "find_loop", "is_cancelled", "nothing"]
 
 
 EAGERLY: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
@@ -240,6 +240,14 @@ def current_loop() -> Loop:
     if in_trio():
         return TrioLoop()
     return AsyncioLoop(asyncio.get_running_loop())
+
+
+def find_loop() -> Loop | None:
+    """Return the loop that the caller runs on, or None."""
+    try:
+        return current_loop()
+    except RuntimeError:
+        return None
 
 
 def in_trio() -> bool:

@@ -14,6 +14,7 @@ from probekit._core.observer import Observers
 from probekit._core.verdict import aggregate
 from probekit._lifecycle.drain import DrainSwitch
 from probekit._lifecycle.evidence import Evidence
+from probekit._lifecycle.exclusion import warnings_of
 from probekit._lifecycle.forked import renew_when_forked
 from probekit._lifecycle.hooks import Hooks
 from probekit._lifecycle.jobs import Jobs
@@ -25,24 +26,25 @@ from probekit._lifecycle.traffic import Traffic
 from probekit.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 
     from probekit._core.clock import Clock
     from probekit._core.model import CheckResult, Drain
     from probekit._core.state import CheckState
+    from probekit._lifecycle.companion import Companion, Listener
     from probekit._lifecycle.plan import Plan
-    from probekit._lifecycle.pod.keeper import Companion
     from probekit._lifecycle.pod.pod import Pod
     from probekit._lifecycle.watchdog.policy import Policy
     from probekit._lifecycle.watchdog.stall import Stall
 
+    Ask: TypeAlias = Callable[[Probe, list[CheckState]], Awaitable[str | None]]
+    Phase: TypeAlias = Literal["idle", "starting", "started"]
     Farewell: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 __all__ = ["Service"]
 
 AGES_SHOWN = 0.1
 """Seconds for which an answer may be repeated, since the ages in it are rounded to this."""
-UNKNOWN_NAMES_SHOWN = 10
 FAREWELL = 5.0
 """Seconds for which it is tried to tell a client that it must go."""
 PARTING = 1.0
@@ -66,6 +68,7 @@ class Service:
         sigterm: Turns that switch.
         served: Whether a request or a lifespan has begun.
         companions: What is done beside, by what knows more than a service does.
+        listeners: Who takes connections on a side port.
         farewells: What tells each open WebSocket to go; the doors fill it if the plan says so.
     """
 
@@ -93,8 +96,9 @@ class Service:
             jobs=self.jobs,
         )
         self.companions: list[Companion] = []
+        self.listeners: list[Listener] = []
         self.farewells: dict[object, Farewell] = {}
-        self._phase: Literal["idle", "starting", "started"] = "idle"
+        self._phase: Phase = "idle"
         self.served: bool = False
         renew_when_forked(self)
         self._last_status: dict[Probe, Status] = {}
@@ -102,9 +106,17 @@ class Service:
     # -- asking -------------------------------------------------------------------------------
 
     async def report(
-        self, probe: Probe, *, only: str | None = None, exclude: Iterable[str] = ()
+        self,
+        probe: Probe,
+        *,
+        only: str | None = None,
+        exclude: Iterable[str] = (),
+        ask: Ask | None = None,
     ) -> Report:
-        """Run what must be run and return the answer; see `Probes.report`."""
+        """Run what must be run and return the answer; see `Probes.report`.
+
+        If ``ask`` is given, it runs that instead, and says what beside it stands against passing.
+        """
         all_states = self.engine.states[probe]
         exclude = tuple(exclude)
         states = dict(all_states)  # whatever is declared meanwhile is for the next answer
@@ -115,11 +127,16 @@ class Service:
         asked = [*states.values()]
         if probe is Probe.READINESS and only is None:
             asked += self._startup_pending()
-        await self.engine.refresh(asked)
+        beside = None if ask is None else await ask(probe, asked)
+        if ask is None:
+            await self.engine.refresh(asked)
         if only is not None:
-            return self._assemble(probe, states)
+            return self._assemble(probe, states, obstacle=beside)
         report = self._assemble(
-            probe, states, obstacle=self._obstacle(probe), warnings=self._unknown(probe, exclude)
+            probe,
+            states,
+            obstacle=self._obstacle(probe) or beside,
+            warnings=warnings_of(probe, exclude, self.engine.states[probe]),
         )
         if not exclude:
             if probe is Probe.STARTUP:
@@ -189,15 +206,6 @@ class Service:
         if pending := self._startup_pending():
             return "startup has not passed: " + ", ".join(state.check.name for state in pending)
         return None
-
-    def _unknown(self, probe: Probe, exclude: Iterable[str]) -> tuple[str, ...]:
-        known = self.engine.states[probe]
-        names = [name for name in dict.fromkeys(exclude) if name not in known]
-        shown = names[:UNKNOWN_NAMES_SHOWN]
-        warnings = [f"exclude: {probe.value} has no check {name[:50]!r}" for name in shown]
-        if len(names) > len(shown):
-            warnings.append(f"exclude: and {len(names) - len(shown)} more unknown names")
-        return tuple(warnings)
 
     def _told_of(self, report: Report) -> None:
         before = self._last_status.get(report.probe)
@@ -278,12 +286,20 @@ class Service:
 
     # -- standing still -----------------------------------------------------------------------
 
+    saturated: bool = False
+    """Whether all threads of a WSGI server are busy, and move."""
+
     @property
     def stall(self) -> Stall | None:
         """What the process has been stuck in for longer than the policy allows, or None."""
         return None
 
     # -- living -------------------------------------------------------------------------------
+
+    @property
+    def phase(self) -> Phase:
+        """Whether the application's startup has begun, or is complete."""
+        return self._phase
 
     def serving(self) -> None:
         """Note that a request came: where no lifespan is told, the first is the start."""
@@ -292,6 +308,8 @@ class Service:
             self.engine.start()
             self.sigterm.arm()
             self._keeper.start()
+            for listener in self.listeners:
+                listener.try_to_listen()
 
     def starting(self) -> None:
         """Note that the application's startup began.

@@ -76,11 +76,15 @@ class Sigterm:
         """Whether the signal will drain first, or why not, or that it came."""
         return "came: the process is leaving" if self._came else self._status
 
-    def arm(self) -> None:
-        """Take the signal over, if anybody may."""
+    def arm(self, *, without_delay: bool = False) -> None:
+        """Take the signal over, if anybody may.
+
+        Args:
+            without_delay: Do so even if the plan has none: something else will want to end first.
+        """
         if RELAY.includes(self):
             return
-        if self.plan.drain_delay == 0:
+        if self.plan.drain_delay == 0 and not without_delay:
             self._status = f"off: drain_delay is 0 ({self.plan.source})"
             logger.info("SIGTERM will not drain first: %s", self._status)
         elif (obstacle := platform_obstacle()) is not None:

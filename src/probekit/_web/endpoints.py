@@ -15,6 +15,7 @@ from probekit.exceptions import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from probekit._lifecycle.aside import Aside
     from probekit._lifecycle.service import Service
     from probekit._web.endpoint import Endpoint
     from probekit._web.metrics import MetricsExporter
@@ -54,6 +55,11 @@ class EndpointOptions(TypedDict, total=False):
 class Endpoints:
     """The endpoints of one door, by path.
 
+    Args:
+        service: What to answer for.
+        aside: Whom the probes ask; None: the service itself.
+        **options: See `EndpointOptions`.
+
     Attributes:
         paths: The path of each, without a slash at the end, the longest first.
     """
@@ -62,6 +68,7 @@ class Endpoints:
         self,
         service: Service,
         *,
+        aside: Aside | None = None,
         liveness_path: str = "/healthz",
         readiness_path: str = "/readyz",
         startup_path: str = "/startupz",
@@ -82,7 +89,7 @@ class Endpoints:
             (Probe.READINESS, "readiness_path", readiness_path),
             (Probe.STARTUP, "startup_path", startup_path),
         ):
-            endpoint = ProbeEndpoint(service, probe, details=details, allowed=allowed)
+            endpoint = ProbeEndpoint(service, probe, details=details, allowed=allowed, aside=aside)
             self._add(option, path, endpoint)
         if drain_path is not None:
             gate = Gate(token=admin_token, allow=admin_allow)

@@ -15,6 +15,7 @@ from probekit._web.workers import workers_text
 
 if TYPE_CHECKING:
     from probekit._core.model import Drain
+    from probekit._lifecycle.aside import Aside
     from probekit._lifecycle.service import Service
     from probekit._web.access import Network
     from probekit._web.message import Request, Response
@@ -44,9 +45,11 @@ class ProbeEndpoint(Endpoint):
         *,
         details: Details,
         allowed: tuple[Network, ...] | None,
+        aside: Aside | None = None,
     ) -> None:
         super().__init__(allowed)
         self._service = service
+        self._asked = aside or service
         self._probe = probe
         self._details: Details = details
         self._last: Rendered | None = None
@@ -88,7 +91,7 @@ class ProbeEndpoint(Endpoint):
             return self._no_such_check(only)
         question = parse_query(request.query) if request.query else Question()
         media = TEXT if question.verbose else accepted(accept)
-        report = await service.report(self._probe, only=only, exclude=question.exclude)
+        report = await self._asked.report(self._probe, only=only, exclude=question.exclude)
         more = ""
         if question.verbose and self._probe is Probe.READINESS and self._details == "full":
             more = workers_text(service.workers(), report.at)

@@ -179,7 +179,8 @@ def text_body(report: Report, details: Details, more: str = "") -> str:
     if details != "none":
         lines += [text_line(result, details) for result in report.checks.values()]
         if report.message is not None:
-            lines.append(f"[-]{drain_text(report.draining, details) or report.message}")
+            sign = "[+]" if report.passing else "[-]"
+            lines.append(f"{sign}{drain_text(report.draining, details) or report.message}")
         lines += [f"warn: {warning}" for warning in report.warnings]
     verdict = "passed" if report.passing else "failed"
     lines.append(f"{more}{_PATHS[report.probe]} check {verdict}")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import FrameType
 
-__all__ = ["Key", "find_key", "start_time"]
+__all__ = ["Key", "find_key", "gunicorn_arbiter", "in_gunicorn_master", "master_pid", "start_time"]
 
 SCOPES = ("pod", "container", "process")
 VARIABLE = "PROBEKIT_SCOPE"
@@ -125,6 +125,19 @@ def gunicorn_arbiter() -> int | None:
                 return int(frame.f_locals["self"].pid)
             frame = frame.f_back
     return None
+
+
+def in_gunicorn_master() -> bool:
+    """Whether gunicorn's master loads the application now, before it forks (``--preload``)."""
+    frame: FrameType | None = sys._getframe()  # pyright: ignore[reportPrivateUsage] - documented
+    found = False
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "gunicorn.arbiter":
+            if frame.f_code.co_name == "spawn_worker":
+                return False
+            found = True
+        frame = frame.f_back
+    return found
 
 
 def first_greenlet() -> FrameType | None:

@@ -1,0 +1,227 @@
+"""Serve the probes without a door: from a script, a worker, or beside a door on a side port."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, TypedDict, cast
+
+from anyio import move_on_after, to_thread
+
+from probekit._core.loops import find_loop, nothing
+from probekit._core.options import refuse_unknown
+from probekit._core.portal import PORTAL
+from probekit._web.endpoints import EndpointOptions
+from probekit._web.side import Side
+from probekit.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from probekit._lifecycle.service import Service
+
+__all__ = ["MiddlewareOptions", "Serving", "SideOptions", "begin", "split"]
+
+ENDING = 5.0
+"""Seconds that everything has to end when a block is left."""
+
+
+class SideOptions(TypedDict, total=False):
+    """The options of a side port.
+
+    Attributes:
+        side_port: Where all endpoints are answered once more, by a thread that a blocked event loop
+            does not hold up; 0: wherever there is room. None: no such port.
+        side_host: ``"0.0.0.0"``, since orchestrators ask from outside the container.
+    """
+
+    side_port: int | None
+    side_host: str
+
+
+class MiddlewareOptions(EndpointOptions, SideOptions, total=False):
+    """The options of every `ProbeMiddleware`."""
+
+
+def split(
+    service: Service, options: MiddlewareOptions, *, lends_loop: bool
+) -> tuple[EndpointOptions, Side | None]:
+    """Return the options of the endpoints, and the side port that is wanted.
+
+    Raises:
+        ConfigurationError: If an option cannot work.
+    """
+    refuse_unknown("probe endpoints", options, MiddlewareOptions.__optional_keys__)
+    own = EndpointOptions.__optional_keys__
+    rest = {name: value for name, value in options.items() if name in own}
+    endpoint_options = cast("EndpointOptions", rest)
+    host, port = options.get("side_host", "0.0.0.0"), options.get("side_port")  # noqa: S104 - see SideOptions
+    if port is None:
+        if "side_host" in options:
+            raise ConfigurationError("side_host has no meaning without side_port; give both")
+        return endpoint_options, None
+    side = Side(service, endpoint_options, host=host, port=port, lends_loop=lends_loop)
+    side.join()
+    return endpoint_options, side
+
+
+class Serving:
+    """Probes that are served; what `Probes.serve` and `Probes.start` return.
+
+    A context manager, sync and async.
+
+    Args:
+        service: What is served.
+        endpoint_options: See `EndpointOptions`.
+        host: Where to listen.
+        port: Likewise.
+        block: Whether SIGTERM waits until a block is left.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        endpoint_options: EndpointOptions,
+        *,
+        host: str,
+        port: int,
+        block: bool,
+    ) -> None:
+        refuse_unknown("probe endpoints", endpoint_options, EndpointOptions.__optional_keys__)
+        self._service = service
+        self._block = block
+        self._pid: int | None = None
+        self._side = Side(
+            service,
+            endpoint_options,
+            host=host,
+            port=port,
+            lends_loop=True,
+            inherited=False,
+            names=("host", "port"),
+        )
+
+    @property
+    def port(self) -> int:
+        """Where the probes are answered."""
+        return self._side.port
+
+    def start(self) -> None:
+        """Begin; the checks run on the caller's event loop, or on probekit's own if it has none.
+
+        Raises:
+            ConfigurationError: If the probes are served already, or the port is not to be had.
+        """
+        service = self._service
+        if service.phase != "idle":
+            raise ConfigurationError(
+                "this Probes is served already, by serve(), start(), lifespan() or the lifespan of "
+                "an application; leave one of them out, and beside an application use "
+                "ProbeMiddleware(side_port=...), or give each a Probes of its own"
+            )
+        self._side.listen()
+        self._pid = os.getpid()
+        self._side.join()
+        service.starting()
+        if self._block:
+            what = {"method": "serve", "path": f"port {self.port}"}
+            service.traffic.blocks[self] = what, service.clock.monotonic()
+            service.sigterm.arm(without_delay=True)
+        settle(service)
+        service.started()
+
+    def stop(self) -> None:
+        """Serve no more, and stop all that runs; do nothing if it is not served.
+
+        On the event loop of the checks it returns at once, and that is done soon after.
+        """
+        if not self._leave():
+            return
+        ended = threading.Event()
+
+        async def end() -> None:
+            try:
+                await self._end()
+            finally:
+                ended.set()
+
+        engine = self._service.engine
+        if not engine.lives or not engine.spawn_threadsafe(
+            end, name="probekit:stop", timeout=ENDING, overdue=nothing
+        ):
+            PORTAL.run(end)
+        elif find_loop() is None:
+            ended.wait(ENDING)
+
+    def _leave(self) -> bool:
+        if self._pid != os.getpid():
+            return False  # it is not served, or in the parent of this process
+        self._pid = None
+        # First, or the signal would come between: with nothing in flight it ends the process.
+        self._service.sigterm.disarm()
+        self._service.traffic.blocks.pop(self, None)
+        return True
+
+    async def _end(self) -> None:
+        await self._service.stopped()
+        self._service.closed()
+        await to_thread.run_sync(self._side.close)
+        self._side.withdraw()
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        if find_loop() is not None:
+            raise ConfigurationError(
+                "`with probes.serve(...)` would hold up the event loop that runs here when it "
+                "ends; write `async with probes.serve(...)`"
+            )
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        """Stop."""
+        self.stop()
+
+    async def __aenter__(self) -> Self:
+        """Begin, with the checks on this event loop."""
+        self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        """Stop, also where the task is cancelled."""
+        if self._leave():
+            with move_on_after(ENDING, shield=True):
+                await self._end()
+
+
+def begin(service: Service) -> None:
+    """Begin to serve before the first request comes.
+
+    Raises:
+        ConfigurationError: If a side port is not to be had.
+    """
+    for listener in service.listeners:
+        listener.listen()
+    settle(service)
+    service.serving()
+
+
+def settle(service: Service) -> None:
+    """Let the checks live on probekit's own loop if none runs here."""
+
+    async def start() -> None:
+        service.engine.start()
+
+    if find_loop() is None:
+        PORTAL.run(start)

@@ -1,0 +1,250 @@
+"""The side port: all endpoints again, answered by a thread that the application cannot hold up."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import socket
+import threading
+import weakref
+from typing import TYPE_CHECKING
+
+from probekit._core.portal import SIDE
+from probekit._lifecycle.aside import Aside
+from probekit._lifecycle.pod.master import gunicorn_arbiter, master_pid
+from probekit._web.endpoints import Endpoints
+from probekit._web.http1 import LONGEST_LINE, Connections
+from probekit._web.standing import greenlets_loaded
+from probekit.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from probekit._lifecycle.service import Service
+    from probekit._web.endpoints import EndpointOptions
+
+__all__ = ["Side"]
+
+logger = logging.getLogger("probekit")
+
+BACKLOG = 128
+
+REMEDIES = {
+    errno.EADDRINUSE: "is taken: something listens there already; choose another {port}, or end "
+    "what listens (`ss -ltnp` names it)",
+    errno.EACCES: "is not granted: ports below 1024 are privileged; choose {port} above that",
+    errno.EADDRNOTAVAIL: "cannot be had: this machine has no such address; let {host} be '0.0.0.0' "
+    "or '::' for all that it has",
+}
+
+
+class Listening:
+    """A socket that is listened on, from the loop of the side port."""
+
+    def __init__(self, sock: socket.socket, connections: Connections) -> None:
+        self.socket: socket.socket = sock
+        self.port: int = sock.getsockname()[1]
+        self._connections = connections
+        self._opening: asyncio.Task[asyncio.Server] | None = None
+
+    def open(self) -> None:
+        """Begin; called on that loop."""
+        self._opening = asyncio.get_running_loop().create_task(
+            asyncio.start_server(self._connections.serve, sock=self.socket, limit=LONGEST_LINE)
+        )
+
+    async def close(self) -> None:
+        """Take no more connections, and end those that there are."""
+        if self._opening is not None:
+            server = await self._opening
+            server.close()
+            await self._connections.end()
+
+
+class Side:
+    """A side port of a service.
+
+    It listens between `listen` and `close`. A child that is forked meanwhile does not, unless it is
+    one of gunicorn's workers, for which the application was loaded before.
+
+    Args:
+        service: What to answer for.
+        endpoint_options: Of the endpoints.
+        host: Where to listen.
+        port: Likewise; 0: wherever there is room.
+        lends_loop: See `Aside`.
+        inherited: Whether a child that is forked, and gets requests, listens as well.
+        names: What whoever configures it calls ``host`` and ``port``.
+
+    Raises:
+        ConfigurationError: If an option cannot work.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        endpoint_options: EndpointOptions,
+        *,
+        host: str,
+        port: int,
+        lends_loop: bool,
+        inherited: bool = True,
+        names: tuple[str, str] = ("side_host", "side_port"),
+    ) -> None:
+        self._names = names
+        self._host, self._wanted = self._checked(host, port)
+        aside = Aside(
+            service,
+            lends_loop=lends_loop,
+            shows_where=endpoint_options.get("details", "full") == "full",
+        )
+        self._endpoints = Endpoints(service, aside=aside, **endpoint_options)
+        self._service = service
+        self._lock = threading.Lock()
+        self._listening: Listening | None = None
+        self._inherited = inherited
+        self._waits_for_workers = False
+        _all.add(self)
+
+    def _checked(self, host: object, port: object) -> tuple[str, int]:
+        named_host, named_port = self._names
+        if not (isinstance(host, str) and host):
+            raise ConfigurationError(
+                f"{named_host} must be an address such as '0.0.0.0', '127.0.0.1' or '::', "
+                f"got {host!r}"
+            )
+        if not (isinstance(port, int) and not isinstance(port, bool) and 0 <= port < 65536):
+            raise ConfigurationError(
+                f"{named_port} must be a whole number from 0 (any that is free) to 65535, "
+                f"got {port!r}"
+            )
+        return host, port
+
+    @property
+    def port(self) -> int:
+        """Where it listens, or will."""
+        listening = self._listening
+        return self._wanted if listening is None else listening.port
+
+    def listen(self) -> None:
+        """Listen, if it does not yet; from any thread, and without waiting for another.
+
+        Raises:
+            ConfigurationError: If the port is not to be had.
+        """
+        with self._lock:
+            if self._listening is not None:
+                return
+            sock = self._bind()
+            connections = Connections(self._endpoints, self._is_draining)
+            listening = Listening(sock, connections)
+            try:
+                SIDE.post(listening.open)
+            except (OSError, RuntimeError) as error:
+                sock.close()
+                raise ConfigurationError(
+                    f"{self._names[1]} {self._wanted}: the system grants no thread to listen: "
+                    f"{error}"
+                ) from None
+            self._listening = listening
+
+    def try_to_listen(self) -> None:
+        """Do the same where a request must not fail."""
+        try:
+            self.listen()
+        except ConfigurationError as error:
+            logger.error("nobody answers on the side port: %s", error)  # noqa: TRY400 - it is said
+
+    def listen_in_workers(self) -> None:
+        """Listen in every worker that gunicorn forks from this process."""
+        self._waits_for_workers = True
+
+    def close(self) -> None:
+        """Listen no more; returns when the connections have ended. Not for an event loop."""
+        with self._lock:
+            listening, self._listening = self._listening, None
+        if listening is not None:
+            SIDE.run(listening.close)
+
+    def join(self) -> None:
+        """Let the service know of it."""
+        self._service.companions.append(self)
+        self._service.listeners.append(self)
+
+    def withdraw(self) -> None:
+        """Let the service know nothing of it any more."""
+        self._service.companions.remove(self)
+        self._service.listeners.remove(self)
+
+    def keep(self) -> None:
+        """See to it that somebody answers; see `Companion`."""
+        if self._listening is not None:
+            SIDE.revive()
+
+    def leave(self) -> None:
+        """Stay: the application's end may take its time, and probers ask on."""
+
+    def forked(self) -> None:
+        """Have nothing of the parent's in a child; its socket would be listened on by nobody."""
+        self._lock = threading.Lock()
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            listening.socket.close()
+            if not self._inherited:
+                self.withdraw()
+        if self._waits_for_workers and not greenlets_loaded() and gunicorn_arbiter() is not None:
+            self.try_to_listen()
+
+    def _is_draining(self) -> bool:
+        return self._service.drain.state is not None
+
+    def _bind(self) -> socket.socket:
+        host, port = self._host, self._wanted
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        except (OSError, UnicodeError) as error:
+            raise ConfigurationError(
+                f"{self._names[0]} {host!r} is no address: {error}; let it be '0.0.0.0' or '::', "
+                f"for all addresses of this machine"
+            ) from None
+        family, _, _, _, address = found[0]
+        # The system would let this process have it twice, as if it were two workers.
+        if port and any(other.port == port for other in _all if other._listening is not None):
+            raise self._refusal(errno.EADDRINUSE)
+        try:
+            return socket.create_server(
+                address,
+                family=family,
+                backlog=BACKLOG,
+                reuse_port=self._is_shared(),
+                dualstack_ipv6=family == socket.AF_INET6 and socket.has_dualstack_ipv6(),
+            )
+        except OSError as error:
+            raise self._refusal(error.errno or 0) from None
+
+    def _refusal(self, code: int) -> ConfigurationError:
+        host, port = self._names
+        text = REMEDIES.get(code, "cannot be had: {reason}")
+        text = text.format(host=host, port=port, reason=os.strerror(code))
+        return ConfigurationError(f"{port} {self._wanted} on {self._host!r} {text}")
+
+    def _is_shared(self) -> bool:
+        """Whether other processes may listen there, too: the workers of the same server.
+
+        A process that stands alone must rather be told that it is not alone.
+        """
+        workers = master_pid() != os.getpid() or self._service.pod.scope == "container"
+        return workers and hasattr(socket, "SO_REUSEPORT")
+
+
+_all: weakref.WeakSet[Side] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for side in list(_all):
+        side.forked()
+
+
+# Registered after what the modules above register, and so called after it: they must be as new.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
