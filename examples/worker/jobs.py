@@ -51,7 +51,7 @@ class Taken:
 
     Attributes:
         job: What to do.
-        attempt: The how manieth time it is begun.
+        attempt: How often it has been begun, this time included.
         holder: In whose hands.
         text: The job as it was found.
     """
