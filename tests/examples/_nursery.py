@@ -9,17 +9,23 @@ tells its process id; a process id is answered with its exit status, or null whi
 
 from __future__ import annotations
 
-import asyncio  # noqa: F401 - what follows is imported for the children
 import json
 import os
 import runpy
 import signal
 import sys
+from importlib import import_module
 
-import redis  # noqa: F401 - likewise
-
-import probekit.checks.redis
-import probekit.checks.worker  # noqa: F401 - likewise
+PRELOADED = [
+    "anyio._backends._asyncio",
+    "probekit._lifecycle.options",
+    "probekit._lifecycle.service",
+    "probekit._web.serving",
+    "probekit.checks.redis",
+    "probekit.checks.worker",
+    "probekit.observers",
+]
+"""What a worker imports sooner or later, and what that imports."""
 
 
 def bear(log: str, environ: dict[str, str]) -> int:
@@ -50,6 +56,8 @@ def status_of(child: int) -> int | None:
 def main() -> None:
     """Bear workers until nobody asks for any more; those left over end with this process."""
     running: set[int] = set()
+    for module in PRELOADED:
+        import_module(module)
     for line in sys.stdin:
         wanted = json.loads(line)
         if isinstance(wanted, dict):

@@ -182,14 +182,14 @@ def terminate(worker: Worker, _: random.Random) -> Generator[float]:
 def terminate_twice(worker: Worker, chance: random.Random) -> Generator[float]:
     """Lose patience."""
     worker.signal(signal.SIGTERM)
-    yield chance.uniform(0, 0.4)
+    yield chance.uniform(0, 0.3)
     worker.signal(signal.SIGTERM)
 
 
 def drain_and_terminate(worker: Worker, chance: random.Random) -> Generator[float]:
     """Announce it."""
     worker.drain()
-    yield chance.uniform(0, 0.4)
+    yield chance.uniform(0, 0.3)
     worker.signal(signal.SIGTERM)
 
 
@@ -230,7 +230,7 @@ class Fleet:
         # Now and then it is over before the worker is up.
         if self._chance.random() < 0.9:
             yield from pausing(PATIENCE, until=worker.is_up)
-        yield from pausing(self._chance.uniform(0, 0.5))
+        yield from pausing(self._chance.uniform(0, 0.4))
 
 
 def pausing(seconds: float, *, until: Callable[[], bool] = lambda: False) -> Generator[None]:

@@ -38,7 +38,7 @@ RESTLESS = {
     "ATTEMPTS": "1000",
     "CONSUMERS": "3",
     "LEASE_SECONDS": "1.5",
-    "LINGER_SECONDS": "0.6",
+    "LINGER_SECONDS": "0.4",
     "WAIT_SECONDS": "0.2",
 }
 """The variables of workers that come and go."""
@@ -80,7 +80,7 @@ def test_two_hundred_deaths_lose_no_job(
 
     def order() -> None:
         # One of a hundred takes longer than a worker that leaves has the patience for.
-        jobs = [Job(1.2 if chance.random() < 0.01 else 0.005) for _ in range(100)]
+        jobs = [Job(0.8 if chance.random() < 0.01 else 0.02) for _ in range(100)]
         queue.put(*jobs)
         ordered.extend(job.id for job in jobs)
 
