@@ -113,9 +113,7 @@ class Departure:
         if self._stopped:
             return
         self._say_farewell()
-        if not self._below.server.waits:
-            self._linger()
-            self._give_back()
+        self._linger()
         if not self._released and not self._stopped:
             self._hand_over()
         self._watch()
@@ -131,27 +129,42 @@ class Departure:
         return all(member.evidence.enough(elapsed) for member in tuple(self._members))
 
     def _linger(self) -> None:
-        if self._released or self._idle():
+        if self._released or not self._would_be_cut():
             return
         until = time.monotonic() + self._longest_linger()
-        self._wait_for(lambda: self._idle() or time.monotonic() >= until)
+        self._wait_for(lambda: not self._would_be_cut() or time.monotonic() >= until)
+        if self._stopped:
+            return
+        if not self._released:
+            self._give_back()
         logger.warning(
             "SIGTERM: %s; in flight: %s", self._what_comes(), self._in_flight() or "nothing"
         )
 
+    def _would_be_cut(self) -> bool:
+        """Whether something is in flight that nobody waits for once the signal is handed over."""
+        if not self._below.server.waits:
+            return not self._idle()
+        return any(self._unattended(member) for member in tuple(self._members))
+
+    def _unattended(self, member: Traveller) -> bool:
+        # A lifespan that ends waits for its jobs; WSGI has none, and its servers know of no job.
+        return bool(member.traffic.jobs) and not member.jobs.attended
+
     def _give_back(self) -> None:
         """Give back the jobs that the signal would cut; the next signal cuts this, too."""
-        if self._released or self._stopped:
-            return
-        everybody = [member.jobs for member in tuple(self._members)]
-        for jobs in everybody:
-            jobs.abandon()
+        members = tuple(self._members)
+        if self._below.server.waits:
+            members = tuple(member for member in members if self._unattended(member))
+        for member in members:
+            member.jobs.abandon()
         until = time.monotonic() + ABANDON
         self._wait_for(
-            lambda: all(jobs.given_back() for jobs in everybody) or time.monotonic() >= until
+            lambda: all(member.jobs.given_back() for member in members) or time.monotonic() >= until
         )
-        for jobs in everybody:
-            jobs.give_up()
+        if not (self._released or self._stopped):
+            for member in members:
+                member.jobs.give_up()
 
     def _longest_linger(self) -> float:
         return max(member.plan.linger for member in self._members)
@@ -164,16 +177,18 @@ class Departure:
             else f"handing the signal to {name}"
         )
 
+    def _what_is_first(self) -> str:
+        server = self._below.server
+        if server.waits:
+            return f"{server.name} knows of no jobs, so those in flight are done first"
+        if self._named():
+            return f"{server.name} waits for nothing, so what is in flight is done first"
+        return "waiting for the worker to leave its loop"
+
     def _say_farewell(self) -> None:
         what = self._what_comes()
-        if not (self._below.server.waits or self._released or self._idle()):
-            what = (
-                f"drained; {self._below.server.name} waits for nothing, so what is in flight is "
-                f"done first, within {self._longest_linger():g} s;"
-                if self._named()
-                else f"drained; waiting for the worker to leave its loop, within "
-                f"{self._longest_linger():g} s;"
-            )
+        if self._would_be_cut() and not self._released:
+            what = f"drained; {self._what_is_first()}, within {self._longest_linger():g} s;"
         logger.warning(
             "SIGTERM: %s after %.1f s: %s; in flight: %s",
             what,

@@ -62,6 +62,7 @@ class Jobs:
         on_abandon: What takes a job that brought nothing of its own.
         deadline: Until when what is in flight may go on, once the signal has been handed over
             (seconds of the traffic's clock).
+        attended: Whether the application has an end that waits for them: a lifespan.
     """
 
     def __init__(self, *, traffic: Traffic, engine: Engine) -> None:
@@ -77,6 +78,7 @@ class Jobs:
         self.traffic.jobs.clear()
         self._under_way: dict[Work[Any], str] = {}
         self.deadline: float | None = None
+        self.attended: bool = False
 
     async def finish(self, leaving: Leaving, *, draining: bool) -> None:
         """Wait, when the application ends, until the jobs are done or may go on no longer.
@@ -91,7 +93,8 @@ class Jobs:
         left = linger if self.deadline is None else self.deadline - now - AHEAD
         if not jobs or left <= 0:
             return
-        logger.warning("the application ends within %.1f s, after %s", left, self.traffic)
+        named = str(self.traffic)  # now, and not when a handler comes round to it
+        logger.warning("the application ends within %.1f s, after %s", left, named)
         begun, ending = set(jobs), object()
         # Or the thread that times a drain would find nothing in flight, and end the process.
         blocks[ending] = {}, now
@@ -106,6 +109,7 @@ class Jobs:
     async def give_back(self) -> None:
         """Abandon what is unfinished and wait until it is given back, within `ABANDON` seconds."""
         self.deadline = None
+        self.attended = False
         self.abandon()
         with anyio.move_on_after(ABANDON, shield=True):
             while not self.given_back():  # noqa: ASYNC110 - in other threads

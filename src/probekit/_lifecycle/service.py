@@ -329,6 +329,7 @@ class Service:
     def started(self) -> None:
         """Note that it is complete: run the background checks, stand by for SIGTERM."""
         self._phase = "started"
+        self.jobs.attended = True
         self.engine.version += 1
         self.engine.start()
         self.sigterm.arm()
