@@ -135,7 +135,7 @@ class Service:
         report = self._assemble(
             probe,
             states,
-            obstacle=self._obstacle(probe) or beside,
+            obstacle=beside or self._obstacle(probe),
             warnings=warnings_of(probe, exclude, self.engine.states[probe]),
         )
         if not exclude:

@@ -1,0 +1,168 @@
+"""A side port that cannot be had, and probes that are served already."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from probekit import ConfigurationError
+from probekit._core.portal import SIDE
+from probekit._web.side import Side
+from probekit.asgi import ProbeMiddleware
+from probekit.wsgi import ProbeMiddleware as WSGIMiddleware
+from tests.web._asking import make_probes
+
+from ._asking import ask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LOCAL = "127.0.0.1"
+
+
+async def nobody(*_: object) -> None:
+    """Be an application that is never asked."""
+
+
+@pytest.mark.parametrize("port", [-1, 65_536, "8080", True, 80.0, None])
+def test_a_port_that_is_none_is_refused(port: Any) -> None:
+    """The message has the value and what there is."""
+    with pytest.raises(ConfigurationError, match=r"^port must be a whole number from 0 .* to 65535"):
+        make_probes().serve(port=port)
+
+
+@pytest.mark.parametrize("host", ["", 5, None])
+def test_a_host_that_is_none_is_refused(host: Any) -> None:
+    """Likewise."""
+    with pytest.raises(ConfigurationError, match=r"^host must be an address such as '0\.0\.0\.0'"):
+        make_probes().serve(port=0, host=host)
+
+
+@pytest.mark.parametrize(
+    "door", [lambda **o: ProbeMiddleware(nobody, **o), lambda **o: WSGIMiddleware(Any, **o)]
+)
+def test_the_doors_refuse_what_cannot_work(door: Callable[..., object]) -> None:
+    """The options are called by the names that they have there."""
+    with pytest.raises(ConfigurationError, match="^side_port must be a whole number"):
+        door(probes=make_probes(), side_port="9000")
+    with pytest.raises(ConfigurationError, match="side_host has no meaning without side_port"):
+        door(probes=make_probes(), side_host="::")
+    with pytest.raises(ConfigurationError, match="did you mean 'side_port'"):
+        door(probes=make_probes(), sideport=9000)
+
+
+def test_an_unknown_option_is_refused() -> None:
+    """What `serve` and `start` take is what the endpoints take."""
+    with pytest.raises(ConfigurationError, match="there is no option 'side_port'"):
+        make_probes().serve(port=0, side_port=1)  # type: ignore[call-arg] # that is the point
+
+
+@pytest.mark.parametrize(
+    ("host", "message"),
+    [
+        ("no.such.host.invalid", r"^host 'no\.such\.host\.invalid' is no address: .*'0\.0\.0\.0'"),
+        ("a" * 100, "is no address"),
+        ("192.0.2.1", r"^port 0 on '192\.0\.2\.1' cannot be had: this machine has no such address"),
+    ],
+)
+def test_a_host_that_is_not_this_machine_is_refused(host: str, message: str) -> None:
+    """The message has the host, the reason and the remedy."""
+    probes = make_probes()
+    with pytest.raises(ConfigurationError, match=message), probes.serve(host=host, port=0):
+        pass
+    with probes.serve(host=LOCAL, port=0):  # nothing is left of the attempt
+        pass
+
+
+def test_a_port_that_is_taken_is_refused() -> None:
+    """The message says where, why and what to do."""
+    with socket.create_server((LOCAL, 0)) as other:
+        port = other.getsockname()[1]
+        message = rf"^port {port} on '127\.0\.0\.1' is taken: .*choose another port.*ss -ltnp"
+        with pytest.raises(ConfigurationError, match=message):
+            make_probes().start(host=LOCAL, port=port)
+
+
+def test_a_port_that_this_process_has_already_is_refused() -> None:
+    """Two applications of one process would answer for each other."""
+    with make_probes().serve(host=LOCAL, port=0) as serving:
+        with pytest.raises(ConfigurationError, match="is taken"):
+            make_probes().start(host=LOCAL, port=serving.port)
+
+
+PRIVILEGED = """
+import os
+import encodings.idna
+import probekit._web.serving
+from probekit import ConfigurationError, Probes
+probes = Probes(observers=[])
+if os.getuid() == 0:
+    os.setuid(65534)
+try:
+    probes.start(host="127.0.0.1", port=81)
+except ConfigurationError as error:
+    print(error)
+"""
+LOWEST = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+
+
+@pytest.mark.skipif(
+    not LOWEST.exists() or int(LOWEST.read_text()) <= 81, reason="no port is privileged here"
+)
+def test_a_privileged_port_is_refused() -> None:
+    """The message says which ports are not."""
+    environ = {name: value for name, value in os.environ.items() if "COVERAGE" not in name}
+    command = [sys.executable, "-c", PRIVILEGED]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=15, env=environ)
+    assert "port 81 on '127.0.0.1' is not granted: ports below 1024" in done.stdout, done.stderr
+
+
+def test_probes_are_served_once() -> None:
+    """Neither a second block nor a lifespan may come on top, nor go before."""
+    probes = make_probes()
+    with probes.serve(host=LOCAL, port=0) as serving:
+        with pytest.raises(ConfigurationError, match="served already.*leave one of them out"):
+            probes.start(host=LOCAL, port=0)
+        assert ask(serving.port, "/healthz").status == 200
+
+    async def beside() -> None:
+        async with probes.lifespan():
+            with pytest.raises(ConfigurationError, match="side_port="):
+                probes.start(host=LOCAL, port=0)
+
+    anyio.run(beside)
+    with probes.serve(host=LOCAL, port=0):
+        pass  # one after the other is no harm
+
+
+def test_a_sync_block_is_refused_where_a_loop_runs() -> None:
+    """It could not wait for the end there without holding everything up."""
+
+    async def main() -> None:
+        with pytest.raises(ConfigurationError, match="write `async with probes.serve"):
+            make_probes().serve(host=LOCAL, port=0).__enter__()
+
+    anyio.run(main)
+
+
+def test_a_system_that_grants_no_thread_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The socket is closed again, and the message has the system's reason."""
+    monkeypatch.setattr(SIDE, "_thread", threading.Thread())
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    probes = make_probes()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(ConfigurationError, match="grants no thread to listen: can't start"):
+            probes.start(host=LOCAL, port=0)
+    assert not [side for side in probes.service.listeners if isinstance(side, Side)]
