@@ -123,6 +123,12 @@ def check(worker: Worker, path: str, name: str) -> dict[str, object]:
     return found
 
 
+def verdict(worker: Worker) -> tuple[int, object]:
+    """Return the status of readiness, as a code and as a word."""
+    answer = get(worker.port, "/readyz")
+    return answer.status, answer.json()["status"]
+
+
 def test_one_command_starts_it_with_nothing(tmp_path: Path) -> None:
     """It orders invoices from itself, renders them, and leaves when it is told to."""
     with Worker(tmp_path / "log") as worker:
@@ -130,9 +136,13 @@ def test_one_command_starts_it_with_nothing(tmp_path: Path) -> None:
         wait_until(lambda: "is rendered, attempt 1" in worker.log(), "an invoice is rendered")
         assert get(worker.port, "/startupz").status == 200
         assert get(worker.port, "/healthz").status == 200
-        ready = get(worker.port, "/readyz")
-        assert (ready.status, ready.json()["status"]) == (200, "healthy")
-        assert [*ready.json()["checks"]] == ["jobs", "backlog", "oldest", "dead"]
+        wait_until(lambda: verdict(worker) == (200, "healthy"), "it is ready")
+        assert [*get(worker.port, "/readyz").json()["checks"]] == [
+            "jobs",
+            "backlog",
+            "oldest",
+            "dead",
+        ]
         worker.signal(signal.SIGTERM)
         assert worker.wait() == 0, worker.log()
 
@@ -141,13 +151,13 @@ def test_a_loop_that_hangs_fails_liveness(
     tmp_path: Path, redis: RedisServer, queue: RedisQueue
 ) -> None:
     """It is named; SIGTERM puts its job back, and does not wait for it."""
-    more = {"LONGEST_JOB_SECONDS": "1", "LINGER_SECONDS": "0.5"}
+    more = {"LONGEST_JOB_SECONDS": "2", "LINGER_SECONDS": "0.5"}
     with Worker(tmp_path / "log", REDIS_URL=redis.url, **QUICK, **more) as worker:
-        assert get(worker.port, "/healthz").status == 200
+        wait_until(lambda: get(worker.port, "/healthz").status == 200, "it is alive")
         queue.put(Job(seconds=60))
         wait_until(lambda: get(worker.port, "/healthz").status == 503, "liveness fails")
         message = str(check(worker, "/healthz", "loops")["message"])
-        assert re.fullmatch(r"loop 'consumer-\d' has not beaten for .+, at most 1\.25 s", message)
+        assert re.search(r"loop 'consumer-\d' has not beaten for \S+ s, at most 2\.5 s", message)
         assert queue.depth() == 0
         worker.signal(signal.SIGTERM)
         assert worker.wait() == -signal.SIGTERM
@@ -162,10 +172,11 @@ def test_dead_letters_degrade_and_nothing_more(
     with Worker(tmp_path / "log", REDIS_URL=redis.url, ATTEMPTS="2", **QUICK) as worker:
         queue.put(*(Job(0, "fail") for _ in range(3)), Job(0))
         wait_until(lambda: queue.dead() == 3, "they are dead letters")
-        wait_until(lambda: check(worker, "/readyz", "dead")["status"] == "degraded", "it is told")
-        answer = get(worker.port, "/readyz")
-        assert (answer.status, answer.json()["status"]) == (200, "degraded")
-        assert check(worker, "/readyz", "dead")["message"] == "3 is above 0"
+        complaint = "3 is above 0"
+        wait_until(
+            lambda: check(worker, "/readyz", "dead").get("message") == complaint, "it is told"
+        )
+        wait_until(lambda: verdict(worker) == (200, "degraded"), "it stays in service")
         assert "has no address" in worker.log()
 
 
