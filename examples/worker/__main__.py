@@ -1,0 +1,5 @@
+"""``python -m examples.worker``."""
+
+from .worker import main
+
+main()

@@ -1,0 +1,128 @@
+"""A queue on Redis that loses no job when a worker dies.
+
+A job is always in a list: in ``jobs`` while it waits, in ``jobs:taken:<worker>:<consumer>`` while
+somebody works on it. A worker says by ``jobs:lease:<worker>``, which expires, that it lives; what
+is held without a lease goes back, whoever sees it first. So a job may be done twice, never lost.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import time
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from .jobs import ATTEMPTS, Job, Taken
+
+LEASE = float(os.environ.get("LEASE_SECONDS", "15"))
+"""Seconds after which the jobs of a worker that died without a word go back."""
+
+JOBS, TAKEN, LEASES = "jobs", "jobs:taken", "jobs:lease"
+BEGUN, DEAD = "jobs:begun", "jobs:dead"
+
+MOVE = """
+if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 0 end
+redis.call(ARGV[2], KEYS[2], ARGV[1])
+return 1
+"""
+"""Move one entry from a list to an end of another, unless somebody else has taken it away."""
+
+
+class RedisQueue:
+    """The queue, as one worker sees it.
+
+    Args:
+        url: Where Redis is. Jobs live as long as it does: let it run with ``appendonly yes``.
+    """
+
+    def __init__(self, url: str) -> None:
+        # No retries: a job that was taken for an answer that got lost is put back, and taken anew.
+        self.client: Redis = Redis.from_url(
+            url,
+            decode_responses=True,
+            socket_connect_timeout=1,
+            socket_timeout=5,
+            retry=Retry(NoBackoff(), 0),
+        )
+        # A name that nobody has had before: a restarted worker must not renew its former lease.
+        self.worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._move = self.client.register_script(MOVE)
+
+    def put(self, *jobs: Job) -> None:
+        """Add jobs."""
+        self.client.lpush(JOBS, *(job.write() for job in jobs))
+
+    def take(self, consumer: str, *, wait: float) -> Taken | None:
+        """Return the next job, or None if there is none for ``wait`` seconds."""
+        holder = f"{TAKEN}:{self.worker}:{consumer}"
+        self._give_back(holder)  # what a lost answer, or a lost acknowledgement, has left there
+        entry = self.client.blmove(JOBS, holder, wait, "RIGHT", "LEFT")  # type: ignore[arg-type] # 0.2 s, too
+        if entry is None:
+            return None
+        text = str(entry)
+        try:
+            job = Job.read(text)
+        except (TypeError, ValueError):
+            self._move(keys=[holder, DEAD], args=[text, "LPUSH"])
+            return None
+        taken = Taken(job, self.client.hincrby(BEGUN, job.id, 1), holder, text)
+        if taken.attempt > ATTEMPTS:  # nobody lived to call `failed`
+            self._bury(taken)
+            return None
+        return taken
+
+    def done(self, taken: Taken) -> None:
+        """Forget a job: it is done."""
+        with self.client.pipeline(transaction=True) as transaction:
+            transaction.lrem(taken.holder, 1, taken.text)
+            transaction.hdel(BEGUN, taken.job.id)
+            transaction.execute()
+
+    def failed(self, taken: Taken) -> None:
+        """Put a job at the end of the queue, or to the dead letters if it has failed too often."""
+        if taken.attempt >= ATTEMPTS:
+            self._bury(taken)
+        else:
+            self._move(keys=[taken.holder, JOBS], args=[taken.text, "LPUSH"])
+
+    def requeue(self, taken: Taken) -> None:
+        """Put a job back at the front, through no fault of its own."""
+        if self._move(keys=[taken.holder, JOBS], args=[taken.text, "RPUSH"]):
+            self.client.hincrby(BEGUN, taken.job.id, -1)
+
+    def keep(self) -> None:
+        """Say that this worker lives, and put back what dead ones held; call it again and again."""
+        self.client.set(f"{LEASES}:{self.worker}", "", px=int(LEASE * 1000))
+        for holder in self.client.scan_iter(f"{TAKEN}:*", count=1000):
+            worker = holder.split(":")[-2]
+            if not self.client.exists(f"{LEASES}:{worker}"):
+                self._give_back(holder)
+
+    def leave(self) -> None:
+        """Say that this worker holds nothing any more, or that what it holds is for others."""
+        self.client.delete(f"{LEASES}:{self.worker}")
+
+    def depth(self) -> int:
+        """Return how many jobs wait."""
+        return self.client.llen(JOBS)
+
+    def oldest(self) -> float:
+        """Return for how many seconds the next job has waited; 0.0 if there is none."""
+        entry = self.client.lindex(JOBS, -1)
+        return 0.0 if entry is None else time.time() - Job.read(str(entry)).enqueued
+
+    def dead(self) -> int:
+        """Return how many dead letters there are."""
+        return self.client.llen(DEAD)
+
+    def _bury(self, taken: Taken) -> None:
+        if self._move(keys=[taken.holder, DEAD], args=[taken.text, "LPUSH"]):
+            self.client.hdel(BEGUN, taken.job.id)
+
+    def _give_back(self, holder: str) -> None:
+        while self.client.lmove(holder, JOBS, "LEFT", "RIGHT") is not None:
+            pass
