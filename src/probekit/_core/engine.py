@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from probekit._core.elsewhere import ask_elsewhere
+from probekit._core.errands import Errands
 from probekit._core.gathering import Gathering
 from probekit._core.heartbeat import Heartbeat
-from probekit._core.loops import current_loop, find_loop
+from probekit._core.loops import current_loop, find_loop, nothing
 from probekit._core.model import Probe
 from probekit._core.portal import PORTAL, SIDE
 from probekit._core.run import Run
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from probekit._core.check import Check
     from probekit._core.clock import Clock
-    from probekit._core.loops import Loop, Task
+    from probekit._core.loops import Loop
     from probekit._core.observer import Observers
     from probekit._core.outcome import Outcome
 
@@ -61,7 +61,7 @@ class Engine:
         self._loop: Loop | None = None
         self.lent: bool = False
         self._stopped = False
-        self._errands: dict[object, list[Task]] = {}  # asyncio forgets a task that nobody holds
+        self._errands = Errands()
         self._schedule = Schedule(self._background)
         self.heartbeat: Heartbeat = Heartbeat(clock.monotonic)
 
@@ -152,30 +152,9 @@ class Engine:
             False if there is no loop, or it has ended.
         """
         loop = self._loop
-        if loop is None:
-            return False
-        key = object()
-        tasks: list[Task] = []
-
-        def expire() -> None:
-            overdue()
-            for task in tasks:
-                task.cancel()
-
-        def begin() -> None:
-            unarm = loop.call_later(timeout, expire)
-            self._errands[key] = tasks
-
-            async def errand() -> None:
-                try:
-                    await main()
-                finally:
-                    unarm()
-                    del self._errands[key]
-
-            tasks.append(loop.spawn(errand, name=name, context=copy_context()))
-
-        return loop.call_threadsafe(begin)
+        return loop is not None and self._errands.spawn(
+            loop, main, name=name, timeout=timeout, overdue=overdue
+        )
 
     async def refresh(
         self, states: Iterable[CheckState], *, taken_within: float | None = None
@@ -290,7 +269,7 @@ class Engine:
     def _background(self, state: CheckState, loop: Loop) -> None:
         runs = self._begin([state], loop, even_if_fresh=True)
         if runs:
-            self._gather(runs, loop, _nobody_waits)
+            self._gather(runs, loop, nothing)
 
     def _begin(
         self, states: Iterable[CheckState], loop: Loop, *, even_if_fresh: bool = False
@@ -359,7 +338,6 @@ class Engine:
             blocked=run.longest,
         )
         self.version += 1
-        observers = self._observers
         if result.blocked and not before.blocked:
             logger.warning(
                 "check %r (%s) held the event loop for %.0f ms: everything else stood still; await "
@@ -368,12 +346,4 @@ class Engine:
                 state.check.where,
                 run.longest * 1000,
             )
-        for on_result in observers.on_result:
-            on_result(result, outcome.error)
-        if result.status is not before.status:
-            for on_change in observers.on_change:
-                on_change(before.status, result, outcome.error)
-
-
-def _nobody_waits() -> None:
-    pass
+        self._observers.tell(before, result, outcome.error)

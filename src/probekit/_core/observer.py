@@ -59,6 +59,14 @@ class Observers:
         self.on_answer: list[Callable[[Probe, int], None]] = []
         self.on_drain: list[Callable[[Drain | None], None]] = []
 
+    def tell(self, before: CheckResult, result: CheckResult, error: BaseException | None) -> None:
+        """Tell of a finished run, and of the change if the status is another than before."""
+        for on_result in self.on_result:
+            on_result(result, error)
+        if result.status is not before.status:
+            for on_change in self.on_change:
+                on_change(before.status, result, error)
+
     def add(self, observer: Observer) -> None:
         """Tell ``observer`` of the events whose methods it overrides.
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from anyio import to_thread
 
 from probekit._core.engine import Engine
 from probekit._core.loops import nothing
-from probekit._core.model import DrainStep, Probe, Report, Status
+from probekit._core.model import DrainStep
 from probekit._core.observer import Observers
-from probekit._core.unknown import unknown_names
-from probekit._core.verdict import aggregate
+from probekit._lifecycle.answers import Answers
 from probekit._lifecycle.drain import DrainSwitch
 from probekit._lifecycle.evidence import Evidence
 from probekit._lifecycle.forked import renew_when_forked
@@ -29,32 +28,27 @@ from probekit._lifecycle.watchdog.watch import Watchdog
 from probekit.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+    from collections.abc import Callable, Coroutine
 
     from probekit._core.clock import Clock
-    from probekit._core.model import CheckResult, Drain
-    from probekit._core.state import CheckState
+    from probekit._core.model import Drain
     from probekit._lifecycle.companion import Companion, Listener
     from probekit._lifecycle.plan import Plan
     from probekit._lifecycle.pod.pod import Pod
     from probekit._lifecycle.watchdog.policy import Policy
     from probekit._lifecycle.watchdog.stall import Stall
 
-    Ask: TypeAlias = Callable[[Probe, list[CheckState]], Awaitable[str | None]]
-    Phase: TypeAlias = Literal["idle", "starting", "started"]
     Farewell: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 __all__ = ["Service"]
 
-AGES_SHOWN = 0.1
-"""Seconds for which an answer may be repeated, since the ages in it are rounded to this."""
 FAREWELL = 5.0
 """Seconds for which it is tried to tell a client that it must go."""
 PARTING = 1.0
 """Seconds that the keeper has to end."""
 
 
-class Service:
+class Service(Answers):
     """What stands behind a `Probes`; the doors drive it, applications use `Probes`.
 
     Attributes:
@@ -78,6 +72,7 @@ class Service:
     """
 
     def __init__(self, *, clock: Clock, plan: Plan, policy: Policy, pod: Pod) -> None:
+        super().__init__()
         self.clock = clock
         self.policy: Policy = policy
         self.pod: Pod = pod
@@ -105,121 +100,10 @@ class Service:
         self.companions: list[Companion] = []
         self.listeners: list[Listener] = []
         self.farewells: dict[object, Farewell] = {}
-        self._phase: Phase = "idle"
         self.served: bool = False
         renew_when_forked(self)
-        self._last_status: dict[Probe, Status] = {}
 
-    # -- asking -------------------------------------------------------------------------------
-
-    async def report(
-        self,
-        probe: Probe,
-        *,
-        only: str | None = None,
-        exclude: Iterable[str] = (),
-        ask: Ask | None = None,
-    ) -> Report:
-        """Run what must be run and return the answer; see `Probes.report`.
-
-        If ``ask`` is given, it runs that instead, and says what beside it stands against passing.
-        """
-        all_states = self.engine.states[probe]
-        exclude = tuple(exclude)
-        states = dict(all_states)  # whatever is declared meanwhile is for the next answer
-        if only is not None:
-            states = {only: all_states[only]}
-        elif without := set(exclude):
-            states = {name: state for name, state in states.items() if name not in without}
-        asked = [*states.values()]
-        if probe is Probe.READINESS and only is None:
-            asked += self._startup_pending()
-        beside = None if ask is None else await ask(probe, asked)
-        if ask is None:
-            await self.engine.refresh(asked)
-        if only is not None:
-            return self._assemble(probe, states, obstacle=beside)
-        report = self._assemble(
-            probe,
-            states,
-            obstacle=beside or self._obstacle(probe),
-            warnings=unknown_names(probe, all_states, exclude),
-        )
-        if not exclude:
-            if probe is Probe.STARTUP:
-                report = self._of_the_pod(report)
-            self._told_of(report)
-        return report
-
-    def _of_the_pod(self, startup: Report) -> Report:
-        """Return the answer that all workers give: the platform asks whichever, and once."""
-        if startup.passing:
-            self.pod.start()
-        elif self.pod.has_started():
-            message = "it has passed in another worker of this server"
-            return startup._replace(status=Status.HEALTHY, message=message)
-        return startup
-
-    def peek(self, probe: Probe) -> Report:
-        """Return the answer from what is known already; nothing is run."""
-        states = dict(self.engine.states[probe])  # another thread may ask
-        return self._assemble(probe, states, obstacle=self._obstacle(probe))
-
-    def answered(self, probe: Probe, code: int) -> None:
-        """Tell the observers that a probe request was answered."""
-        for on_answer in self.observers.on_answer:
-            on_answer(probe, code)
-
-    def _assemble(
-        self,
-        probe: Probe,
-        states: Mapping[str, CheckState],
-        *,
-        obstacle: str | None = None,
-        warnings: tuple[str, ...] = (),
-    ) -> Report:
-        now = self.clock.monotonic()
-        results: dict[str, CheckResult] = {}
-        valid_until = now + AGES_SHOWN
-        for name, state in states.items():
-            results[name], until = state.view(now)
-            valid_until = min(valid_until, until)
-        status = aggregate(probe, results.values()) if obstacle is None else Status.UNHEALTHY
-        return Report(
-            probe=probe,
-            status=status,
-            checks=results,
-            draining=self.drain.state if probe is Probe.READINESS else None,
-            message=obstacle,
-            warnings=warnings,
-            at=now,
-            valid_until=valid_until,
-        )
-
-    def _startup_pending(self) -> list[CheckState]:
-        states = self.engine.states[Probe.STARTUP].values()
-        return [state for state in states if not state.latched and state.check.critical]
-
-    def _obstacle(self, probe: Probe) -> str | None:
-        """Say what beside the checks of ``probe`` stands against a passing answer."""
-        if probe is Probe.LIVENESS:
-            return None
-        if self._phase == "starting":
-            return "the application has not started"
-        if probe is Probe.STARTUP:
-            return None
-        if self.drain.state is not None:
-            return "draining"
-        if pending := self._startup_pending():
-            return "startup has not passed: " + ", ".join(state.check.name for state in pending)
-        return None
-
-    def _told_of(self, report: Report) -> None:
-        before = self._last_status.get(report.probe)
-        if report.status is not before:
-            self._last_status[report.probe] = report.status
-            for on_report in self.observers.on_report:
-                on_report(before, report)
+    # -- leaving ------------------------------------------------------------------------------
 
     def not_ready(self, prober: str | None) -> None:
         """Note that ``prober``, an address, was told that no new work must be sent."""
@@ -305,11 +189,6 @@ class Service:
         return self.watchdog.saturated
 
     # -- living -------------------------------------------------------------------------------
-
-    @property
-    def phase(self) -> Phase:
-        """Whether the application's startup has begun, or is complete."""
-        return self._phase
 
     def serving(self) -> None:
         """Note that a request came: where no lifespan is told, the first is the start."""

@@ -6,29 +6,17 @@ import logging
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Companion", "Keeper"]
+__all__ = ["Keeper"]
 
 logger = logging.getLogger("probekit")
 
 PERIOD = 0.5
 """Seconds between two looks: so old may the flag be that an ordinary response goes by."""
-
-
-class Companion(Protocol):
-    """What goes along with a service on a thread: it must not raise."""
-
-    def keep(self) -> None:
-        """Do what is to be done twice a second."""
-        ...
-
-    def leave(self) -> None:
-        """Do what is to be done at the end, in a few seconds at most."""
-        ...
 
 
 class Keeper:
