@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from probekit import Probes
 from probekit._core.heartbeat import Heartbeat
 from probekit._core.portal import PORTAL, SIDE
 from probekit._lifecycle.pod.records import Worker
@@ -23,6 +22,8 @@ from ._asking import ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from probekit import Probes
 
 LOCAL = "127.0.0.1"
 
