@@ -278,6 +278,16 @@ def kill(portal: Any, patched: pytest.MonkeyPatch) -> None:
     assert not thread.is_alive()
 
 
+def test_an_answer_may_take_longer_than_the_taking(application: Application) -> None:
+    """A loop that has come round to the question has as long as its checks may take."""
+
+    @application.probes.readiness(timeout=5)
+    async def slow() -> None:
+        await asyncio.sleep(1)
+
+    assert ask(application.port, "/readyz").status == 200
+
+
 def test_the_lag_that_is_told_is_the_loops(application: Application) -> None:
     """It counts from the beat that is missing, and not from the question."""
     heartbeat = application.probes.service.engine.heartbeat
