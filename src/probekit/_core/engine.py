@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from probekit._core.elsewhere import ask_elsewhere
 from probekit._core.gathering import Gathering
 from probekit._core.heartbeat import Heartbeat
-from probekit._core.loops import current_loop, find_loop
+from probekit._core.loops import current_loop, find_loop, nothing
 from probekit._core.model import Probe
 from probekit._core.portal import PORTAL, SIDE
 from probekit._core.run import Run
@@ -279,7 +279,7 @@ class Engine:
     def _background(self, state: CheckState, loop: Loop) -> None:
         runs = self._begin([state], loop, even_if_fresh=True)
         if runs:
-            self._gather(runs, loop, _nobody_waits)
+            self._gather(runs, loop, nothing)
 
     def _begin(
         self, states: Iterable[CheckState], loop: Loop, *, even_if_fresh: bool = False
@@ -345,7 +345,3 @@ class Engine:
         if result.status is not before.status:
             for on_change in observers.on_change:
                 on_change(before.status, result, outcome.error)
-
-
-def _nobody_waits() -> None:
-    pass
