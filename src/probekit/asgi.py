@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
-from anyio import to_thread
+from anyio import CancelScope, to_thread
 
 from probekit._core.model import DrainStep
 from probekit._core.options import refuse_unknown
@@ -302,9 +302,12 @@ class Lifespan:
         try:
             await app(scope, self._received, self._sent)
         finally:
-            await self._leave()
-            if self._side is not None and self._listens:
-                await to_thread.run_sync(self._side.close)
+            try:
+                await self._leave()
+            finally:
+                if self._side is not None and self._listens:
+                    with CancelScope(shield=True):
+                        await to_thread.run_sync(self._side.close)
 
     async def _received(self) -> Message:
         message = await self._receive()

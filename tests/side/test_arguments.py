@@ -48,12 +48,20 @@ def test_a_host_that_is_none_is_refused(host: Any) -> None:
         make_probes().serve(port=0, host=host)
 
 
-@pytest.mark.parametrize(
-    "door", [lambda **o: ProbeMiddleware(nobody, **o), lambda **o: WSGIMiddleware(Any, **o)]
-)
+def asgi_door(**options: Any) -> object:
+    """Put the middleware around an ASGI application."""
+    return ProbeMiddleware(nobody, **options)
+
+
+def wsgi_door(**options: Any) -> object:
+    """Put the middleware around a WSGI application."""
+    return WSGIMiddleware(lambda *_: [], **options)
+
+
+@pytest.mark.parametrize("door", [asgi_door, wsgi_door])
 def test_the_doors_refuse_what_cannot_work(door: Callable[..., object]) -> None:
     """The options are called by the names that they have there."""
-    with pytest.raises(ConfigurationError, match="^side_port must be a whole number"):
+    with pytest.raises(ConfigurationError, match=r"^side_port must be a whole number"):
         door(probes=make_probes(), side_port="9000")
     with pytest.raises(ConfigurationError, match="side_host has no meaning without side_port"):
         door(probes=make_probes(), side_host="::")
@@ -95,9 +103,11 @@ def test_a_port_that_is_taken_is_refused() -> None:
 
 def test_a_port_that_this_process_has_already_is_refused() -> None:
     """Two applications of one process would answer for each other."""
-    with make_probes().serve(host=LOCAL, port=0) as serving:
-        with pytest.raises(ConfigurationError, match="is taken"):
-            make_probes().start(host=LOCAL, port=serving.port)
+    with (
+        make_probes().serve(host=LOCAL, port=0) as serving,
+        pytest.raises(ConfigurationError, match="is taken"),
+    ):
+        make_probes().start(host=LOCAL, port=serving.port)
 
 
 PRIVILEGED = """
@@ -131,7 +141,7 @@ def test_probes_are_served_once() -> None:
     """Neither a second block nor a lifespan may come on top, nor go before."""
     probes = make_probes()
     with probes.serve(host=LOCAL, port=0) as serving:
-        with pytest.raises(ConfigurationError, match="served already.*leave one of them out"):
+        with pytest.raises(ConfigurationError, match=r"served already.*leave one of them out"):
             probes.start(host=LOCAL, port=0)
         assert ask(serving.port, "/healthz").status == 200
 
@@ -149,7 +159,7 @@ def test_a_sync_block_is_refused_where_a_loop_runs() -> None:
     """It could not wait for the end there without holding everything up."""
 
     async def main() -> None:
-        with pytest.raises(ConfigurationError, match="write `async with probes.serve"):
+        with pytest.raises(ConfigurationError, match=r"write `async with probes\.serve"):
             make_probes().serve(host=LOCAL, port=0).__enter__()
 
     anyio.run(main)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from probekit import Probes
 from probekit._core.heartbeat import Heartbeat
 from probekit._core.portal import PORTAL, SIDE
 from probekit._lifecycle.pod.records import Worker
@@ -23,6 +22,8 @@ from ._asking import ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from probekit import Probes
 
 LOCAL = "127.0.0.1"
 
@@ -275,6 +276,16 @@ def kill(portal: Any, patched: pytest.MonkeyPatch) -> None:
     portal.post(leave)
     thread.join(10)
     assert not thread.is_alive()
+
+
+def test_an_answer_may_take_longer_than_the_taking(application: Application) -> None:
+    """A loop that has come round to the question has as long as its checks may take."""
+
+    @application.probes.readiness(timeout=5)
+    async def slow() -> None:
+        await asyncio.sleep(1)
+
+    assert ask(application.port, "/readyz").status == 200
 
 
 def test_the_lag_that_is_told_is_the_loops(application: Application) -> None:

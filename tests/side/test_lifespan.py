@@ -196,9 +196,9 @@ def test_begin_comes_before_the_first_request() -> None:
     ran = threading.Event()
     probes.readiness(ran.set, name="check", interval=0.05, timeout=0.05, initial_delay=0)
     WSGIMiddleware(wsgi, probes=probes)
-    assert not probes.service.served
+    before = probes.service.served
     probes.begin()
-    assert probes.service.served
+    assert (before, probes.service.served) == (False, True)
     assert probes.sigterm.startswith("off")
     wait_until(ran.is_set, "the check runs")
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
+from probekit import Probe
 from probekit._core.loops import find_loop
 from probekit._core.portal import PORTAL, SIDE
 from tests.waiting import wait_until
@@ -31,25 +32,32 @@ def probes() -> Probes:
     return make_probes()
 
 
-def ident(portal: object = PORTAL) -> int:
+def ident() -> int:
     """Return the thread of probekit's own loop."""
 
     async def current() -> int:
         return threading.get_ident()
 
-    assert portal is PORTAL
     return PORTAL.run(current)
 
 
-def watch(probes: Probes, **options: float) -> list[int]:
+def watch(probes: Probes) -> list[int]:
     """Declare a check that notes the thread of each run."""
     threads: list[int] = []
 
-    @probes.readiness(name="watched", max_age=0, **options)  # type: ignore[arg-type] # seconds all
+    @probes.readiness(max_age=0)
     async def watched() -> None:
         threads.append(threading.get_ident())
 
     return threads
+
+
+async def moved(probes: Probes) -> None:
+    """Return when an application's loop runs the checks."""
+    engine = probes.service.engine
+    with anyio.fail_after(10):
+        while engine.lent or not engine.lives:
+            await anyio.sleep(0.01)
 
 
 def test_the_side_ports_loop_never_owns_the_checks(probes: Probes) -> None:
@@ -94,9 +102,7 @@ def test_the_application_takes_over_what_was_lent(probes: Probes) -> None:
         async with probes.lifespan():
             assert engine.lent
             go_on.set()
-            with anyio.fail_after(10):
-                while engine.lent:
-                    await anyio.sleep(0.01)
+            await moved(probes)
             assert (await probes.report()).passing
             return threading.get_ident()
 
@@ -139,9 +145,7 @@ def test_two_applications_do_not_take_it_from_each_other(probes: Probes) -> None
     async def main() -> None:
         engine.start()
         engine.start()
-        with anyio.fail_after(10):
-            while engine.lent or not engine.lives:
-                await anyio.sleep(0.01)
+        await moved(probes)
         await engine.stop()
 
     anyio.run(main)
@@ -163,7 +167,7 @@ def test_who_takes_it_meanwhile_keeps_it(probes: Probes) -> None:
     thread = threading.Thread(target=lambda: asyncio.run(own()))
 
     async def ask_late() -> bool:
-        asked = asyncio.ensure_future(engine.refresh([*engine.states["readiness"].values()]))
+        asked = asyncio.ensure_future(engine.refresh([*engine.states[Probe.READINESS].values()]))
         thread.start()  # while PORTAL stands still, and so cannot take the question yet
         await asyncio.sleep(0)
         return await asked

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import socket
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
+from probekit import Probe
 from probekit._web import http1
 from tests.waiting import wait_until
 from tests.web._asking import make_probes
@@ -217,8 +219,6 @@ def test_where_all_connections_are_busy_the_new_one_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Who is about to be answered is not cut off."""
-    import threading
-
     monkeypatch.setattr(http1, "MOST_CONNECTIONS", 1)
     probes, go_on, begun = make_probes(), threading.Event(), threading.Event()
 
@@ -299,7 +299,8 @@ def test_an_answer_under_way_is_finished_when_it_ends() -> None:
         idle.send(GET)
         assert idle.receive().status == 200
         asking.send(GET.replace(b"healthz", b"readyz"))
-        wait_until(lambda: probes.service.engine.states["readiness"]["slow"].run is not None, "it")
+        state = probes.service.engine.states[Probe.READINESS]["slow"]
+        wait_until(lambda: state.run is not None, "it is asked")
     with idle, asking:
         assert idle.ends()
         assert asking.receive().headers["connection"] == "close"

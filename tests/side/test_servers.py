@@ -35,7 +35,7 @@ def serve(*command: str, side: int, port: int | None = None, runtime: Path | Non
     if runtime is not None:
         environ |= {"PROBEKIT_SCOPE": "pod", "PROBEKIT_RUNTIME_DIR": str(runtime)}
     line = [sys.executable, "-m", *(part.format(port=port) for part in command)]
-    return Server(line, port=port, **environ)
+    return Server(line, port=port, measured=True, **environ)
 
 
 def timed(port: int, path: str) -> tuple[int, float]:
@@ -137,9 +137,10 @@ def test_workers_share_one_side_port(command: tuple[str, ...], tmp_path: Path) -
     with serve(*command, side=side, runtime=tmp_path) as server:
 
         def workers() -> set[int]:
-            if not listens(side):
+            try:
+                shown = ask(side, "/admin/drain").json()["workers"]
+            except OSError:  # not yet, or no more
                 return set()
-            shown = ask(side, "/admin/drain").json()["workers"]
             return {worker["pid"] for worker in shown}
 
         wait_until(lambda: len(workers()) == 2, "both have been asked")

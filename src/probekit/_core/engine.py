@@ -60,6 +60,7 @@ class Engine:
         self._observers = observers
         self._loop: Loop | None = None
         self.lent: bool = False
+        self._heir: Loop | None = None  # whom that is left to
         self._stopped = False
         self._errands = Errands()
         self._schedule = Schedule(self._background)
@@ -92,7 +93,8 @@ class Engine:
             self._plan(loop)
             self.heartbeat.start(loop)
         elif self.lent and (here := find_loop()) is not None:
-            PORTAL.post(lambda: self._give_way(here))
+            self._heir = here
+            PORTAL.post(self._give_way)
 
     @property
     def lives(self) -> bool:
@@ -112,6 +114,7 @@ class Engine:
         """
         loop = self._loop
         if loop is None or not loop.is_current():
+            self._heir = None
             return  # it is another's, or nobody's any more
         self._stopped = True
         self._schedule.clear()
@@ -204,20 +207,21 @@ class Engine:
             self.heartbeat.start(loop)
         return loop
 
-    def _give_way(self, to: Loop) -> None:
+    def _give_way(self) -> None:
         """Leave the work to the application's loop, as soon as nobody here waits for any."""
-        if not self.lent or (loop := self._loop) is None or not loop.is_current():
-            return  # it has happened
+        heir, loop = self._heir, self._loop
+        if heir is None or loop is None or not loop.is_current():
+            return  # it has happened, or nobody wants it any more
         runs = [state.run for states in self.states.values() for state in states.values()]
         if any(run is not None and run.gatherings for run in runs):
-            loop.call_later(0.01, lambda: self._give_way(to))
+            loop.call_later(0.01, self._give_way)
             return
         for run in runs:
             if run is not None and run.state.check.is_async:
                 run.state.run = None
                 run.give_up()
-        self._loop = None
-        to.call_threadsafe(self.start)
+        self._loop = self._heir = None
+        heir.call_threadsafe(self.start)
 
     def _move(self, state: CheckState, loop: Loop) -> None:
         run = state.run

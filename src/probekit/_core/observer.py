@@ -20,10 +20,10 @@ class Observer:
     """Something that is told of results and changes: logging, metrics, notifications.
 
     Subclass it and override what you need; the methods that you leave out cost nothing. They are
-    called on the event loop's thread, in the order of registration, and **must not block**; only
-    `on_drain` comes from whichever thread turned the switch, and `on_answer`, on WSGI, from
-    whichever thread gave the answer. An observer that raises is logged and
-    harms nothing.
+    called on the event loop's thread, in the order of registration, and **must not block**;
+    `on_drain` comes from whichever thread turned the switch, `on_answer` on WSGI from whichever
+    gave the answer, and with `on_report` from the side port's, too, if there is one. An observer
+    that raises is logged and harms nothing.
     """
 
     def on_result(self, result: CheckResult, error: BaseException | None) -> None:

@@ -45,7 +45,6 @@ class Listening:
         self.socket: socket.socket = sock
         self.port: int = sock.getsockname()[1]
         self._connections = connections
-        self._opening: asyncio.Task[asyncio.Server] | None = None
 
     def lost(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Whether it began on another loop than ``loop``, which alone turns now."""
@@ -53,16 +52,15 @@ class Listening:
 
     def open(self) -> None:
         """Begin; called on that loop."""
-        self._opening = asyncio.get_running_loop().create_task(
+        self._opening: asyncio.Task[asyncio.Server] = asyncio.get_running_loop().create_task(
             asyncio.start_server(self._connections.serve, sock=self.socket, limit=LONGEST_LINE)
         )
 
     async def close(self) -> None:
-        """Take no more connections, and end those that there are."""
-        if self._opening is not None:
-            server = await self._opening
-            server.close()
-            await self._connections.end()
+        """Take no more connections, and end those that there are; after `open`, on that loop."""
+        server = await self._opening
+        server.close()
+        await self._connections.end()
 
 
 class Side:
