@@ -73,6 +73,33 @@ async def test_five_real_dependencies_outlive_a_blocked_loop(
         await clients.close()
 
 
+async def test_an_answer_that_came_while_the_loop_stood_still_is_no_timeout(
+    redis_server: RedisServer,
+) -> None:
+    """The client's own timer rings before the answer is read."""
+    clients = Clients(aio, aio.retry.Retry)
+    probes = Probes(observers=[], drain_delay=0)
+    client = await clients(redis_server.port, socket_timeout=0.5)
+    probes.readiness(RedisCheck(client), max_age=0)
+    reports: list[Report] = []
+
+    async def probe() -> None:
+        reports.append(await probes.report())
+
+    async with probes.lifespan(), anyio.create_task_group() as group:
+        await probe()
+        async with paused(redis_server):
+            group.start_soon(probe)
+            await anyio.sleep(0.1)
+            redis_server.resume()
+            time.sleep(1)  # noqa: ASYNC251 - this is what is tested
+            while len(reports) < 2:
+                await anyio.sleep(0.01)
+        await probe()
+    assert [report.status for report in reports] == [Status.HEALTHY] * 3
+    await clients.close()
+
+
 async def test_a_real_dependency_that_hangs_is_found_out(redis_server: RedisServer) -> None:
     """A loop that stands still with every probe does not hide it."""
     clients = Clients(aio, aio.retry.Retry)

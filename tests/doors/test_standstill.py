@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socketserver
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -25,11 +26,12 @@ pytestmark = pytest.mark.anyio
 
 
 class Echo(socketserver.StreamRequestHandler):
-    """Answers every line but ``quiet`` with itself."""
+    """Answers every line but ``quiet`` with itself, after as long as a real network takes."""
 
     def handle(self) -> None:
         """Answer until the client has gone."""
         for line in self.rfile:
+            time.sleep(0.04)
             if line != b"quiet\n":
                 self.wfile.write(line)
 
