@@ -185,9 +185,6 @@ DEAR = {
 LOADED = """
 import sys
 from probekit.cli import main
-from probekit.cli._alive import parse
-from tests.docs._blocks import blocks_of
-from tests.packaging._project import ROOT
 status = main(["alive", "--pod"])
 print(*sys.modules, file=sys.stderr)
 sys.exit(status)
