@@ -10,6 +10,7 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from benchmarks.alive import alive
 from benchmarks.figures import table
 from benchmarks.fleet import fleet
 from benchmarks.hung import hung
@@ -36,6 +37,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "pod": pod,
     "watchdog": watchdog,
     "flask": flask,
+    "alive": alive,
 }
 
 

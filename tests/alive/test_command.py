@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,9 +11,13 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 from probekit._alive import judge
 from probekit.cli import main
+from probekit.cli._alive import parse
+from tests.docs._blocks import blocks_of
+from tests.packaging._project import ROOT
 from tests.waiting import free_port
 
 from ._stage import SILENT
@@ -208,3 +213,25 @@ def test_it_is_a_command(options: list[str], stage: Stage) -> None:
     done = subprocess.run(command, capture_output=True, check=False, text=True)
     assert (done.returncode, done.stderr) == (1, "")
     assert "\nnot alive: 1 of 1 workers stuck: worker " in done.stdout
+
+
+PAGE = ROOT / "docs" / "how-to" / "alive.md"
+
+
+def test_the_page_lists_the_options(capsys: pytest.CaptureFixture[str]) -> None:
+    """All of them, and no other."""
+    with pytest.raises(SystemExit):
+        main(["alive", "--help"])
+    shown = set(re.findall(r"^  (--[\w-]+)", capsys.readouterr().out, re.MULTILINE))
+    listed = re.findall(r"^\| `(--[\w-]+)` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert shown == set(listed)
+
+
+def test_the_manifests_of_the_page_are_understood() -> None:
+    """What they run is what there is."""
+    manifests = [yaml.safe_load(b.text) for b in blocks_of(PAGE) if b.language == "yaml"]
+    [probe] = [c["livenessProbe"] for c in manifests[0]["spec"]["containers"]]
+    words = probe["exec"]["command"]
+    assert parse(words[words.index("alive") + 1 :]) == (None, None, "0.0.0.0")
+    beside = manifests[1]["spec"]["containers"][1]["command"]
+    assert parse(beside[2:]) == (None, 9001, "0.0.0.0")

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from probekit._alive.judge import workers_in
 from probekit._alive.process import sample, wants_cpu
-from probekit._lifecycle.pod.lines import beat
+from probekit._lifecycle.pod.lines import Stem, beat, line_of
 from tests.pod._workers import descriptors
 from tests.waiting import PATIENCE, wait_until
 
@@ -293,3 +294,17 @@ def test_no_descriptor_is_left_open(stage: Stage) -> None:
     for _ in range(20):
         stage.judged()
     assert descriptors() == before
+
+
+def test_a_directory_that_has_just_been_removed_has_no_workers(stage: Stage) -> None:
+    """It was there a moment ago, and is made anew by the first worker that notices."""
+    stage.path.rmdir()
+    assert [*workers_in(stage.directory)] == []
+
+
+def test_a_line_without_a_lock_tells_its_moment_itself(stage: Stage) -> None:
+    """The worker has just left."""
+    stage.say(1_000_001, at=7.0)
+    line = line_of(stage.directory, Stem("app", 1_000_001))
+    assert line is not None
+    assert line.at == 7.0

@@ -88,8 +88,14 @@ def running(runtime: Path) -> Iterator[Pod]:
     """Run a server; it is killed, since it cannot end by itself while a worker holds its GIL."""
     # The server's own ping must not be faster than the test, however slow the machine is.
     options = ["--workers", "2", "--timeout-worker-healthcheck", "60"]
-    environ = {"PROBEKIT_SCOPE": "pod", "PROBEKIT_RUNTIME_DIR": str(runtime)}
-    with serve(APP, "uvicorn-asyncio", *options, measured=False, **environ) as server:
+    with serve(
+        APP,
+        "uvicorn-asyncio",
+        *options,
+        measured=False,
+        PROBEKIT_SCOPE="pod",
+        PROBEKIT_RUNTIME_DIR=str(runtime),
+    ) as server:
         try:
             pod = Pod(server, runtime)
             with pod.clients:

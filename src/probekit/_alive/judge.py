@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from probekit._alive.process import STARVED, cause_of, sample, wants_cpu
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from probekit._lifecycle.pod.lines import Stem
     from probekit._lifecycle.pod.records import Worker
 
-__all__ = ["Judgement", "Verdict", "judge"]
+__all__ = ["Judgement", "Verdict", "judge", "workers_in"]
 
 GRACE = 0.5
 """Seconds beyond its threshold for which a worker may say nothing: it beats so often."""
@@ -116,11 +117,8 @@ def judge(environment: Mapping[str, str], *, app: str | None = None) -> Judgemen
     with living_pods(environment) as pods:
         passed_over = tuple(pods.passed_over)
         suspects: list[Suspect] = []
-        for path, directory in pods.directories.items():
-            try:
-                suspects += workers_in(directory)
-            except OSError as error:
-                passed_over += (f"{path}: {error.strerror}",)
+        for directory in pods.directories.values():
+            suspects += workers_in(directory)
         apps = {suspect.stem.prefix for suspect in suspects}
         meant = [each for each in suspects if app is None or each.stem.prefix == prefix_of(app)]
         verdicts = tuple(verdicts_on(meant))
@@ -131,9 +129,10 @@ def judge(environment: Mapping[str, str], *, app: str | None = None) -> Judgemen
 
 def workers_in(directory: int) -> Iterator[Suspect]:
     """Yield the workers of a pod whose lock is held, in the order of their ids."""
-    for stem in sorted(stems(directory)):
-        if files.is_locked(directory, stem.lock):
-            yield look(directory, stem)
+    with suppress(FileNotFoundError):  # somebody has just removed the directory
+        for stem in sorted(stems(directory)):
+            if files.is_locked(directory, stem.lock):
+                yield look(directory, stem)
 
 
 def look(directory: int, stem: Stem) -> Suspect:

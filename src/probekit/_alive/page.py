@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from probekit._alive.judge import Judgement
-    from probekit._web.message import Request, Response
+    from probekit._alive.server import Question
+    from probekit._web.message import Response
 
 __all__ = ["Page"]
 
@@ -47,15 +48,15 @@ class Page:
         self._last: Judgement | None = None
         self._until = 0.0
 
-    def answer(self, request: Request, path: str) -> Response:
-        """Return the response to a request for ``path``."""
-        if path.rstrip("/") != PATH:
-            return not_found(f"there is no {path[:50]!a} here; ask for {PATH}")
-        if request.method not in METHODS:
-            return method_not_allowed(request.method, *METHODS)
+    def answer(self, question: Question) -> Response:
+        """Return the response to a request."""
+        if question.path.rstrip("/") != PATH:
+            return not_found(f"there is no {question.path[:50]!a} here; ask for {PATH}")
+        if question.method not in METHODS:
+            return method_not_allowed(question.method, *METHODS)
         judgement = self._judged()
-        verbose = parse_query(request.query).verbose
-        media = TEXT if verbose else accepted(request.header(b"accept"))
+        verbose = parse_query(question.query).verbose
+        media = TEXT if verbose else accepted(question.accept)
         status = 200 if judgement.alive else 503
         return respond(status, content_type(media), body_of(judgement, media))
 

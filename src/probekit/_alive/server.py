@@ -6,16 +6,14 @@ import selectors
 import socket
 import time
 from http import HTTPStatus
-from typing import TYPE_CHECKING, NoReturn
-
-from probekit._web.message import Request
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from probekit._web.message import Response
 
-__all__ = ["listen", "serve"]
+__all__ = ["Question", "listen", "serve"]
 
 MANY = 64
 """Connections at the same time; one more, and the oldest is let go."""
@@ -31,6 +29,22 @@ ROOM = 256 * 1024
 
 BREATH = 0.01
 """Seconds after which it is tried again where there is no descriptor for a client."""
+
+
+class Question(NamedTuple):
+    """A request, as much of it as matters.
+
+    Attributes:
+        method: Its method.
+        path: Its path, undecoded.
+        query: What follows the question mark.
+        accept: The media types that are liked, or None.
+    """
+
+    method: str
+    path: str
+    query: bytes
+    accept: str | None
 
 
 class Connection:
@@ -66,8 +80,8 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(listener: socket.socket, answer: Callable[[Request, str], Response]) -> NoReturn:
-    """Answer each request by ``answer``, which gets it and its path, until an exception comes.
+def serve(listener: socket.socket, answer: Callable[[Question], Response]) -> NoReturn:
+    """Answer each request by ``answer`` until an exception comes.
 
     Args:
         listener: Where they come.
@@ -110,7 +124,7 @@ def accept(listener: socket.socket) -> socket.socket | None:
         return None
 
 
-def hears(connection: Connection, answer: Callable[[Request, str], Response]) -> bool:
+def hears(connection: Connection, answer: Callable[[Question], Response]) -> bool:
     """Read what has come, answer if that is all, and return whether the client may go."""
     try:
         data = connection.socket.recv(LONGEST)
@@ -126,21 +140,16 @@ def hears(connection: Connection, answer: Callable[[Request, str], Response]) ->
     return bool(end)
 
 
-def answered(head: bytes, answer: Callable[[Request, str], Response]) -> bytes:
+def answered(head: bytes, answer: Callable[[Question], Response]) -> bytes:
     """Return the response to the request whose head this is, as it is sent."""
     first, *lines = head.split(b"\r\n")
     method, _, rest = first.decode("latin-1").partition(" ")
     path, _, query = rest.rpartition(" ")[0].partition("?")
-    pairs = (line.partition(b":") for line in lines)
-    headers = [(name.strip().lower(), value.strip()) for name, _, value in pairs]
-    request = Request(method, "", query.encode("latin-1"), headers, None, no_body)
-    status, fields, body = answer(request, path)
+    pairs = (line.decode("latin-1").partition(":") for line in lines)
+    headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
+    question = Question(method, path, query.encode("latin-1"), headers.get("accept"))
+    status, fields, body = answer(question)
     reason = HTTPStatus(status).phrase.encode()
     response = [b"HTTP/1.1 %d %s" % (status, reason), b"connection: close"]
     response += [name + b": " + value for name, value in fields]
     return b"\r\n".join([*response, b"", b"" if method == "HEAD" else body])
-
-
-async def no_body(_longest: int) -> bytes:
-    """Return the body, which nobody reads."""
-    return b""
