@@ -214,9 +214,11 @@ class Jobs:
             self._under_way.pop(work, None)
 
     def _done(self, work: Work[Any]) -> None:
-        where = self._under_way.pop(work, None)
-        logger.info("%s has been given to %s", describe(work.scope), where or "on_abandon, late")
+        where = self._under_way.get(work, "on_abandon, late")
+        logger.info("%s has been given to %s", describe(work.scope), where)
+        self._under_way.pop(work, None)  # after the log, since the process may end now
 
     def _failed(self, work: Work[Any], error: BaseException) -> None:
-        where = self._under_way.pop(work, None) or "on_abandon"
+        where = self._under_way.get(work, "on_abandon")
         logger.error("%s is not given back: %s failed", describe(work.scope), where, exc_info=error)
+        self._under_way.pop(work, None)

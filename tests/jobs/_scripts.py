@@ -1,0 +1,92 @@
+"""Workers without HTTP, as whole programs: they say what they do, a line each."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import threading
+import time
+
+from probekit import Probes
+from tests.lifecycle._signals import say
+
+FOREVER = 60.0
+LATE = 5.0
+"""Seconds that all calls of ``on_abandon`` have."""
+
+
+def take(job: str) -> None:
+    """Write a job down, or fail to, as its name says."""
+    if job == "raises":
+        raise LookupError(job)
+    if job == "hangs":
+        time.sleep(FOREVER)
+    say(f"back {job}")
+
+
+async def take_on_loop(job: str) -> None:
+    """Do the same on the loop."""
+    await asyncio.sleep(0.01)
+    take(job)
+
+
+def make(linger: float) -> Probes:
+    """Return Probes that log to the standard error."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
+    probes = Probes(drain_delay=0.3, linger=linger)
+    probes.on_abandon(take)
+    return probes
+
+
+def in_thread(probes: Probes, job: str) -> None:
+    """Handle a job on a thread of its own; return when it has begun."""
+    begun = threading.Event()
+
+    def handle() -> None:
+        with probes.work(job):
+            begun.set()
+            time.sleep(0.8 if job == "short" else FOREVER)
+            say(f"ended {job}")
+
+    threading.Thread(target=handle, daemon=True).start()
+    begun.wait()
+
+
+def threads(linger: float, *jobs: str) -> None:
+    """Handle jobs on threads and do nothing else, whatever comes."""
+    probes = make(linger)
+
+    async def main() -> None:
+        async with probes.lifespan():
+            for job in jobs:
+                in_thread(probes, job)
+            say("working")
+            await asyncio.sleep(FOREVER)
+
+    asyncio.run(main())
+
+
+def tasks(linger: float) -> None:
+    """Take jobs in a loop until it drains, and leave the lifespan while others are unfinished."""
+    probes = make(linger)
+
+    @probes.worker(on_abandon=take_on_loop)
+    async def handle(job: str, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        say(f"ended {job}")
+
+    async def main() -> None:
+        async with probes.lifespan():
+            held = [
+                asyncio.create_task(handle("short", 1.0)),
+                asyncio.create_task(handle("long", FOREVER)),
+            ]
+            await asyncio.sleep(0)
+            say("working")
+            while not probes.draining:
+                await asyncio.sleep(0.02)
+            say(f"left {len(held)}")
+        say("closed")
+
+    asyncio.run(main())
