@@ -74,7 +74,7 @@ async def test_what_takes_too_long_is_told_of_and_cancelled_once() -> None:
     await until_set(done)
     await anyio.sleep(0.05)
     assert heard == ["overdue", "cancelled"]
-    assert engine._errands == {}
+    assert engine._errands.under_way == {}
     await engine.stop()
 
 
@@ -99,7 +99,7 @@ async def test_it_runs_on_the_loop_in_a_task_of_its_own(elsewhere: bool) -> None
     await until_set(done)
     assert ran == [(threading.get_ident(), "probekit:errand")]
     await anyio.wait_all_tasks_blocked()
-    assert engine._errands == {}
+    assert engine._errands.under_way == {}
     await engine.stop()
 
 
@@ -119,7 +119,7 @@ async def test_a_task_that_nobody_holds_is_not_lost() -> None:
     gc.collect()
     await until_set(done)
     await anyio.sleep(0.05)
-    assert engine._errands == {}
+    assert engine._errands.under_way == {}
     await engine.stop()
 
 
@@ -137,7 +137,7 @@ async def test_one_that_ends_within_its_first_step_leaves_nothing() -> None:
     await anyio.wait_all_tasks_blocked()
     await anyio.sleep(0.01)
     assert ran == [1, 1, 1]
-    assert engine._errands == {}
+    assert engine._errands.under_way == {}
     await engine.stop()
 
 
@@ -211,4 +211,6 @@ def test_one_that_is_under_way_ends_with_the_loop(backend: tuple[str, dict[str, 
 
     anyio.run(main, backend=backend[0], backend_options=backend[1])
     assert told == ["began", "ended"]
-    wait_until(lambda: probes.service.engine._errands == {}, "it is forgotten", patience=1)
+    wait_until(
+        lambda: probes.service.engine._errands.under_way == {}, "it is forgotten", patience=1
+    )

@@ -14,10 +14,14 @@ __all__ = ["Errands"]
 
 
 class Errands:
-    """The errands that are under way."""
+    """What is done on a loop for somebody who does not wait for it.
+
+    Attributes:
+        under_way: The task of each.
+    """
 
     def __init__(self) -> None:
-        self._tasks: dict[object, list[Task]] = {}  # asyncio forgets a task that nobody holds
+        self.under_way: dict[object, list[Task]] = {}  # asyncio forgets a task that nobody holds
 
     def spawn(
         self,
@@ -39,14 +43,14 @@ class Errands:
 
         def begin() -> None:
             unarm = loop.call_later(timeout, expire)
-            self._tasks[key] = tasks
+            self.under_way[key] = tasks
 
             async def errand() -> None:
                 try:
                     await main()
                 finally:
                     unarm()
-                    del self._tasks[key]
+                    del self.under_way[key]
 
             tasks.append(loop.spawn(errand, name=name, context=copy_context()))
 

@@ -41,14 +41,13 @@ REMEDIES = {
 class Listening:
     """A socket that is listened on, from the loop of the side port."""
 
-    def __init__(self, sock: socket.socket, connections: Connections) -> None:
+    def __init__(
+        self, sock: socket.socket, connections: Connections, loop: asyncio.AbstractEventLoop
+    ) -> None:
         self.socket: socket.socket = sock
+        self.loop: asyncio.AbstractEventLoop = loop
         self.port: int = sock.getsockname()[1]
         self._connections = connections
-
-    def lost(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Whether it began on another loop than ``loop``, which alone turns now."""
-        return self._opening is not None and self._opening.get_loop() is not loop
 
     def open(self) -> None:
         """Begin; called on that loop."""
@@ -139,8 +138,8 @@ class Side:
                 return
             sock = self._bind()
             connections = Connections(self._endpoints, self._is_draining)
-            listening = Listening(sock, connections)
             try:
+                listening = Listening(sock, connections, SIDE.revive())
                 SIDE.post(listening.open)
             except (OSError, RuntimeError) as error:
                 sock.close()
@@ -181,7 +180,7 @@ class Side:
     def keep(self) -> None:
         """See to it that somebody answers; see `Companion`."""
         listening = self._listening
-        if listening is not None and listening.lost(SIDE.revive()):
+        if listening is not None and listening.loop is not SIDE.revive():
             listening.socket.close()
             self._listening = None
             self.try_to_listen()
