@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import pytest
+from anyio import to_thread
 
 from probekit import Probe
 from probekit._core.loops import find_loop
@@ -146,8 +147,10 @@ def test_two_applications_do_not_take_it_from_each_other(probes: Probes) -> None
 
     async def main() -> None:
         engine.start()
-        engine.start()
         await moved(probes)
+        PORTAL.post(engine._give_way)
+        await to_thread.run_sync(ident)  # it has been there
+        assert engine.lives
         await engine.stop()
 
     anyio.run(main)
