@@ -101,6 +101,15 @@ def test_a_loop_that_stands_still_is_alive_until_it_counts_as_stuck(
     wait_until(lambda: ask(application.port, "/readyz").status == 200, "it is ready again")
 
 
+def test_a_question_without_checks_waits_for_nobody(application: Application) -> None:
+    """A loop in another thread is answered at once, whatever the application's does."""
+    go_on = application.stand_still()
+    try:
+        assert asyncio.run(application.probes.report()).passing
+    finally:
+        go_on()
+
+
 def test_checks_run_on_the_loop_of_the_application(application: Application) -> None:
     """What is bound to that loop works, whoever asks."""
     threads = []

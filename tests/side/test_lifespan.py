@@ -12,6 +12,8 @@ import pytest
 from anyio import to_thread
 
 from probekit import ConfigurationError, Probes
+from probekit._core.portal import SIDE
+from probekit._web.side import Side
 from probekit.asgi import ProbeMiddleware
 from probekit.wsgi import ProbeMiddleware as WSGIMiddleware
 from tests.waiting import free_port, wait_until
@@ -226,7 +228,8 @@ def test_start_is_ended_by_stop(where: str) -> None:
     assert probes.service.phase == "idle"
 
 
-def test_start_outlives_the_loop_that_it_was_called_on() -> None:
+@pytest.mark.parametrize("asked_meanwhile", [False, True])
+def test_start_outlives_the_loop_that_it_was_called_on(asked_meanwhile: bool) -> None:
     """Its end then needs no loop of the application's."""
     probes = make_probes()
 
@@ -234,7 +237,8 @@ def test_start_outlives_the_loop_that_it_was_called_on() -> None:
         return probes.start(host=LOCAL, port=0)
 
     serving = asyncio.run(main())
-    assert ask(serving.port, "/readyz").status == 200
+    if asked_meanwhile:
+        assert ask(serving.port, "/readyz").status == 200
     serving.stop()
     assert not probes.service.listeners
 
@@ -251,3 +255,31 @@ async def test_a_block_that_is_cancelled_is_left_in_order() -> None:
     assert not listens(port)
     assert probes.service.phase == "idle"
     assert not probes.service.traffic.blocks
+
+
+@pytest.mark.anyio
+async def test_a_block_may_be_stopped_from_within() -> None:
+    """To leave it then is no news."""
+    probes = make_probes()
+    with anyio.fail_after(15):
+        async with probes.serve(host=LOCAL, port=0) as serving:
+            serving.stop()
+            while probes.service.listeners:
+                await anyio.sleep(0.01)
+    assert probes.service.phase == "idle"
+
+
+def test_a_child_keeps_no_socket_and_no_place() -> None:
+    """What a fork leaves behind is closed; what a server may ask for again is not forgotten."""
+    probes = make_probes()
+    WSGIMiddleware(wsgi, probes=probes, side_port=0, side_host=LOCAL)
+    serving = probes.start(host=LOCAL, port=0)
+    own, lent = probes.service.listeners
+    for side in (own, lent):
+        assert isinstance(side, Side)
+        assert side._listening is not None
+        SIDE.run(side._listening.close)  # or the loop would look for what has gone
+        side.forked()
+        assert side._listening is None
+    assert probes.service.listeners == [own]
+    serving.stop()

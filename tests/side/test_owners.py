@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import pytest
+from anyio import to_thread
 
 from probekit import Probe
 from probekit._core.loops import find_loop
@@ -116,12 +117,14 @@ def test_the_application_takes_over_what_was_lent(probes: Probes) -> None:
 
 def test_a_run_that_nobody_waits_for_is_given_up_when_it_moves(probes: Probes) -> None:
     """An overdue run ends where it was; the next one is on the new loop."""
+    runs: list[int] = []
     cancelled = threading.Event()
 
-    @probes.readiness(timeout=0.05, cancel_after=60, max_age=0)
+    @probes.readiness(timeout=0.5, cancel_after=60, max_age=0)
     async def hung() -> None:
+        runs.append(threading.get_ident())
         try:
-            await asyncio.sleep(0 if cancelled.is_set() else 60)
+            await asyncio.sleep(60 if len(runs) == 1 else 0)
         finally:
             cancelled.set()
 
@@ -129,12 +132,12 @@ def test_a_run_that_nobody_waits_for_is_given_up_when_it_moves(probes: Probes) -
 
     async def main() -> None:
         async with probes.lifespan():
-            with anyio.fail_after(10):
-                while not (await probes.report()).passing:
-                    await anyio.sleep(0.01)
+            await moved(probes)
+            assert (await probes.report()).passing
+            assert runs[1] == threading.get_ident() != runs[0]
 
     anyio.run(main)
-    assert cancelled.is_set()
+    assert cancelled.wait(10)
 
 
 def test_two_applications_do_not_take_it_from_each_other(probes: Probes) -> None:
@@ -144,8 +147,10 @@ def test_two_applications_do_not_take_it_from_each_other(probes: Probes) -> None
 
     async def main() -> None:
         engine.start()
-        engine.start()
         await moved(probes)
+        PORTAL.post(engine._give_way)
+        await to_thread.run_sync(ident)  # it has been there
+        assert engine.lives
         await engine.stop()
 
     anyio.run(main)

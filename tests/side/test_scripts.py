@@ -93,7 +93,7 @@ def broken_script() -> None:
 @pytest.mark.parametrize("script", [sync_script, asyncio_script, trio_script])
 def test_a_script_leaves_its_block_and_exits_in_order(script: object, delay: float) -> None:
     """SIGTERM ends the loop, the block is left, and the status is 0."""
-    with Program(script, delay, measured=script is not trio_script) as program:  # type: ignore[arg-type] # one of these functions
+    with Program(script, delay) as program:  # type: ignore[arg-type] # one of these functions
         port = int(program.said())
         assert ask(port, "/readyz").status == 200
         program.signal()

@@ -138,6 +138,7 @@ def test_workers_share_one_side_port(command: tuple[str, ...], tmp_path: Path) -
 
         def workers() -> set[int]:
             try:
+                ask(side, "/healthz")  # a worker has a line from its first probe on
                 shown = ask(side, "/admin/drain").json()["workers"]
             except OSError:  # not yet, or no more
                 return set()
@@ -149,6 +150,10 @@ def test_workers_share_one_side_port(command: tuple[str, ...], tmp_path: Path) -
         wait_until(lambda: len(workers() - {min(first)}) == 2, "there is another")
         drain = request(side, "POST", "/admin/drain", body=b"")
         assert drain.status == 202
-        assert {ask(side, "/readyz").status for _ in range(20)} == {503}
-        assert {ask(side, "/healthz").status for _ in range(20)} == {200}
+
+        def codes(path: str) -> set[int]:
+            return {ask(side, path).status for _ in range(20)}
+
+        wait_until(lambda: codes("/readyz") == {503}, "all drain")
+        assert codes("/healthz") == {200}
         assert server.stop() < PATIENCE

@@ -174,8 +174,9 @@ class Side:
 
     def withdraw(self) -> None:
         """Let the service know nothing of it any more."""
-        self._service.companions.remove(self)
-        self._service.listeners.remove(self)
+        for known in (self._service.companions, self._service.listeners):
+            if self in known:
+                known.remove(self)
 
     def keep(self) -> None:
         """See to it that somebody answers; see `Companion`."""
