@@ -26,6 +26,7 @@ BACKENDS = [
 
 SERVERS = (
     "e2e/",
+    "examples/test_demo.py",
     "fleet/test_servers.py",
     "lifecycle/test_hypercorn_event.py",
     "pod/test_workers_e2e.py",
