@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-__all__ = ["Answer", "Client", "ask"]
+__all__ = ["Answer", "Client", "ask", "listens"]
 
 PATIENCE = 10.0
 """Seconds that any answer may take."""
@@ -82,3 +82,12 @@ def ask(port: int, path: str, *headers: str, host: str = "127.0.0.1") -> Answer:
     with Client(port, host) as client:
         client.send("\r\n".join(lines).encode())
         return client.receive()
+
+
+def listens(port: int) -> bool:
+    """Whether anybody answers there."""
+    try:
+        ask(port, "/healthz")
+    except ConnectionError:
+        return False
+    return True

@@ -17,7 +17,7 @@ from tests.e2e.clients import get, request
 from tests.e2e.servers import Server, lasting_port
 from tests.waiting import PATIENCE, wait_until
 
-from ._asking import ask
+from ._asking import ask, listens
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,15 +110,6 @@ def test_busy_threads_hold_up_no_probe(preload: bool) -> None:
         server.stop()
         wait_until(lambda: not listens(side), "nobody has it open")
         os.killpg(server.pid, signal.SIGKILL)  # the child that was forked
-
-
-def listens(port: int) -> bool:
-    """Whether anybody answers there."""
-    try:
-        ask(port, "/healthz")
-    except ConnectionError:
-        return False
-    return True
 
 
 @pytest.mark.timeout(60)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 from probekit._core.elsewhere import ask_elsewhere
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from probekit._core.outcome import Outcome
 
 __all__ = ["Engine"]
-
-logger = logging.getLogger("probekit")
 
 PATIENCE_WITH_ANOTHER_LOOP = 0.2
 """Seconds beyond the timeouts that a probe waits for checks whose loop is another thread's."""
@@ -343,11 +340,5 @@ class Engine:
         )
         self.version += 1
         if result.blocked and not before.blocked:
-            logger.warning(
-                "check %r (%s) held the event loop for %.0f ms: everything else stood still; await "
-                "what it waits for, or make it a plain def, which runs on a thread of its own",
-                result.name,
-                state.check.where,
-                run.longest * 1000,
-            )
+            state.warn_of_blocking(run.longest)
         self._observers.tell(before, result, outcome.error)

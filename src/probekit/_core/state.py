@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextvars import copy_context
 from math import inf
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from probekit._core.run import Run
 
 __all__ = ["CheckState"]
+
+logger = logging.getLogger("probekit")
 
 BLOCKED = 0.1
 """Seconds for which a check may hold the loop before it is named for it."""
@@ -136,6 +139,16 @@ class CheckState:
             Status.UNHEALTHY,
             f"{waited}, still running for {now - run.started:.1f} s",
             could_run=False,
+        )
+
+    def warn_of_blocking(self, seconds: float) -> None:
+        """Log that the check held the loop for so long."""
+        logger.warning(
+            "check %r (%s) held the event loop for %.0f ms: everything else stood still; await "
+            "what it waits for, or make it a plain def, which runs on a thread of its own",
+            self.check.name,
+            self.check.where,
+            seconds * 1000,
         )
 
     def view(self, now: float) -> tuple[CheckResult, float]:
