@@ -25,11 +25,15 @@ BACKENDS = [
 ]
 
 SERVERS = (
+    "alive/test_servers.py",
     "e2e/",
     "examples/test_demo.py",
+    "examples/test_worker.py",
     "fleet/test_servers.py",
     "lifecycle/test_hypercorn_event.py",
     "pod/test_workers_e2e.py",
+    "side/test_servers.py",
+    "watchdog/test_servers.py",
     "wsgi/test_example.py",
     "wsgi/test_gevent.py",
     "wsgi/test_pod.py",
