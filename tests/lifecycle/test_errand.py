@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from probekit._lifecycle import errand
+from probekit._lifecycle.relay import RELAY
 from tests.waiting import wait_until
 from tests.web._asking import make_probes
 
@@ -233,6 +234,50 @@ def test_a_look_from_another_thread_puts_the_drain_first_again(server: StandIn) 
     assert state(probes) == [True]
     assert server.once()
     end(probes)
+
+
+def parked(_signum: int, _frame: object) -> None:
+    """Handle SIGTERM in the name of granian, whose main thread waits without end."""
+
+
+parked.__module__ = "granian._signals"
+
+
+def test_a_main_thread_that_sleeps_through_the_signal_is_woken(server: StandIn) -> None:
+    """Another thread may get it: then nothing ends the wait for a lock but the next look."""
+    signal.signal(signal.SIGTERM, parked)
+    probes = make_probes(drain_delay=DELAY)
+    probes.service.sigterm.arm()
+    drains: list[bool] = []
+    over = threading.Event()
+
+    def get_the_signal() -> None:
+        time.sleep(0.3)  # until the main thread waits
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+        RELAY.look_after()
+        began = time.monotonic()
+        while not drains and time.monotonic() < began + 5:
+            drains.extend([True] if probes.draining else [])
+        over.set()
+
+    thread = threading.Thread(target=get_the_signal)
+    thread.start()
+    over.wait()
+    thread.join()
+    assert drains == [True]
+    end(probes)
+    assert server.signals == []
+
+
+def test_no_other_main_thread_is_woken(server: StandIn) -> None:
+    """It may be amid a system call of the application's, which an interruption might fail."""
+    calls: list[int] = []
+    probes = make_probes(drain_delay=DELAY)
+    probes.service.sigterm.arm()
+    signal.signal(signal.SIGURG, lambda number, _frame: calls.append(number))
+    in_thread(RELAY.look_after)
+    end(probes)
+    assert (calls, server.signals) == ([], [])
 
 
 def test_the_application_of_another_thread_may_come_back(server: StandIn) -> None:

@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ask_main_thread", "greenlets", "in_main_thread", "prepare", "signal_main_thread"]
+__all__ = [
+    "ask_main_thread",
+    "greenlets",
+    "in_main_thread",
+    "prepare",
+    "signal_main_thread",
+    "wake_main_thread",
+]
 
 _errands: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
 
@@ -44,6 +51,12 @@ def ask_main_thread(errand: Callable[[], object]) -> bool:
     _errands.put(errand)
     signal_main_thread(signal.SIGURG)
     return True
+
+
+def wake_main_thread() -> None:
+    """Have a main thread that waits look whether a signal came; from another thread."""
+    if hasattr(signal, "SIGURG") and signal.getsignal(signal.SIGURG) is _run:
+        signal_main_thread(signal.SIGURG)
 
 
 def in_main_thread() -> bool:

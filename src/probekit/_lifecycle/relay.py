@@ -150,6 +150,16 @@ class Relay:
         layer = self._layer
         return layer is not None and self._since is None and not is_on_top(layer)
 
+    def look_after(self) -> None:
+        """Wake a main thread that may have slept through the signal; every so often.
+
+        On WSGI, that of granian waits for a lock without end. A signal that another thread of the
+        process gets, or that comes a moment before the wait begins, does not end it.
+        """
+        layer = self._layer
+        if layer is not None and layer.below.server.parked and not errand.in_main_thread():
+            errand.wake_main_thread()
+
     def leave(self, member: Traveller) -> None:
         """Do nothing more for ``member``; put back what was there before the last one came."""
         if self._members != [member]:

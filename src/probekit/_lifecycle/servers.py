@@ -19,6 +19,8 @@ SERVERS = {
 """What people call the servers, by package."""
 ON_THE_SPOT = {"twisted", "werkzeug"}
 """Those that stop without a look at what is in flight."""
+PARKED = {"granian"}
+"""Those whose main thread waits for nothing but a signal, if they have no event loop there."""
 
 
 class Server(NamedTuple):
@@ -31,6 +33,7 @@ class Server(NamedTuple):
         counts_the_drain: Whether that time begins with the drain, since a supervisor counts it from
             its own SIGTERM, and not with the hand-over.
         waits: Whether it finishes what is in flight; if not, that must be done before.
+        parked: Whether its main thread waits for nothing but a signal.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Server(NamedTuple):
     limit: float | None = None
     counts_the_drain: bool = False
     waits: bool = True
+    parked: bool = False
 
     @property
     def time_left(self) -> float | None:
@@ -74,7 +78,9 @@ def server_of(handler: object) -> Server:
         return Server("uvicorn", "timeout_graceful_shutdown", limit)
     name = getattr(handler, "__qualname__", None) or type(handler).__qualname__
     return Server(
-        SERVERS.get(package) or f"the handler {module}.{name}", waits=package not in ON_THE_SPOT
+        SERVERS.get(package) or f"the handler {module}.{name}",
+        waits=package not in ON_THE_SPOT,
+        parked=package in PARKED,
     )
 
 

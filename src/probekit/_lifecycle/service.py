@@ -21,6 +21,7 @@ from probekit._lifecycle.inquiry import Inquiry
 from probekit._lifecycle.jobs import Jobs
 from probekit._lifecycle.pod.keeper import Keeper
 from probekit._lifecycle.pod.records import Worker
+from probekit._lifecycle.relay import RELAY
 from probekit._lifecycle.signals import Sigterm
 from probekit._lifecycle.steps import Steps
 from probekit._lifecycle.traffic import Traffic
@@ -137,6 +138,7 @@ class Service(Answers):
         return sorted([own, *others], key=lambda worker: (worker.started, worker.pid))
 
     def _keep(self) -> None:
+        RELAY.look_after()
         self.drain.look()
         self.pod.announce(self._line())
         if self.pod.scope != "process":
