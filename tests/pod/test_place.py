@@ -213,6 +213,22 @@ def left_behind(runtime: Path, key: Key, *, age: float = 0.0) -> Path:
     return path
 
 
+def test_one_that_cannot_be_closed_to_others_is_not_used(
+    key: Key, runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a file system that knows no modes; nothing stays open."""
+    Path(opened(key, runtime)).chmod(0o755)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    before = descriptors()
+    monkeypatch.setattr(os, "fchmod", refuse)
+    with pytest.raises(NoPlaceError, match="not permitted"):
+        opened(key, runtime)
+    assert descriptors() == before
+
+
 def test_what_dead_masters_left_is_removed(key: Key, runtime: Path) -> None:
     """Whether the number is nobody's now or somebody else's."""
     with subprocess.Popen(["/bin/true"]) as process:
