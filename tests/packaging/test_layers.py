@@ -51,6 +51,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "probekit.watchdog": (*CORE, "probekit._lifecycle"),
     "probekit.checks": (
         "probekit.exceptions",
+        "probekit._core.forked",
         "probekit._core.functions",
         "probekit._core.model",
         "probekit._core.seconds",
