@@ -1,4 +1,4 @@
-"""Have something done in the main thread, which alone may set signal handlers.
+"""The main thread, which alone may set signal handlers, and how another has something done there.
 
 A thread that serves requests cannot arm SIGTERM itself. It sends the main thread a signal that
 nobody uses, whose handler does it.
@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ask_main_thread", "greenlets", "in_main_thread", "prepare", "signal_main_thread"]
+__all__ = ["ask", "greenlets", "is_current", "prepare", "send_signal"]
 
 _errands: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
 
 
 def prepare() -> None:
-    """Make `ask_main_thread` work, if this is the main thread and nobody uses SIGURG."""
+    """Make `ask` work, if this is the main thread and nobody uses SIGURG."""
     if (
         threading.current_thread() is threading.main_thread()
         and hasattr(signal, "SIGURG")
@@ -33,7 +33,7 @@ def prepare() -> None:
             signal.signal(signal.SIGURG, _run)
 
 
-def ask_main_thread(errand: Callable[[], object]) -> bool:
+def ask(errand: Callable[[], object]) -> bool:
     """Have ``errand`` done in the main thread soon, inside a signal handler; from another thread.
 
     Returns:
@@ -42,16 +42,16 @@ def ask_main_thread(errand: Callable[[], object]) -> bool:
     if not hasattr(signal, "SIGURG") or signal.getsignal(signal.SIGURG) is not _run:
         return False
     _errands.put(errand)
-    signal_main_thread(signal.SIGURG)
+    send_signal(signal.SIGURG)
     return True
 
 
-def in_main_thread() -> bool:
+def is_current() -> bool:
     """Whether the caller may set signal handlers."""
     return greenlets() or threading.current_thread() is threading.main_thread()
 
 
-def signal_main_thread(number: signal.Signals) -> None:
+def send_signal(number: signal.Signals) -> None:
     """Send the main thread a signal.
 
     Not by os.kill: the main thread itself may be in a wait that only a signal interrupts.
