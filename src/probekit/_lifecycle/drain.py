@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from probekit._core.clock import Clock
     from probekit._lifecycle.pod.pod import Pod
 
-__all__ = ["DrainSwitch"]
+__all__ = ["DrainSwitch", "check_lease", "check_text"]
 
 LOOKED_EVERY = 0.005
 """Seconds: a look costs a quarter of a probe, and a flood of them need not pay it each time."""

@@ -23,7 +23,7 @@ from probekit._lifecycle.pod.records import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Pod", "Shared", "Worker"]
+__all__ = ["Pod", "Shared", "Worker", "application"]
 
 logger = logging.getLogger("probekit")
 
