@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.clients import get, request
-from tests.waiting import PATIENCE, free_port, wait_until
+from tests.waiting import PATIENCE, free_port, log_of, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,8 +71,7 @@ class Beside:
 
     def log(self) -> str:
         """Return what it has said on stderr."""
-        descriptor = self._errors.fileno()
-        return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode(errors="replace")
+        return log_of(self._errors)
 
     def connect(self) -> socket.socket:
         """Connect, and say nothing."""
