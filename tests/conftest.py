@@ -77,6 +77,14 @@ def anyio_backend(request: pytest.FixtureRequest) -> object:
     return request.param
 
 
+@pytest.fixture
+def runtime(tmp_path: Path) -> Path:
+    """An empty directory for what workers share."""
+    path = tmp_path / "runtime"
+    path.mkdir(mode=0o755)
+    return path
+
+
 @pytest.fixture(autouse=True)
 def blockbuster() -> Iterator[BlockBuster]:
     """Fail a test in which probekit makes a blocking call on the event loop."""

@@ -1,15 +1,20 @@
-"""What everything that starts a server needs: a port, and patience with a limit."""
+"""What everything that starts a server needs: a port, its log, and patience with a limit."""
 
 from __future__ import annotations
 
+import os
 import socket
+import socketserver
+import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
+    from typing import IO
 
-__all__ = ["PATIENCE", "free_port", "wait_until"]
+__all__ = ["PATIENCE", "answering", "free_port", "log_of", "wait_until"]
 
 PATIENCE = 15.0
 """Seconds that any server may take to start, to stop or to come round."""
@@ -22,6 +27,27 @@ def free_port(*, below: int = 65_536) -> int:
             port: int = probe.getsockname()[1]
         if port < below:
             return port
+
+
+@contextmanager
+def answering(handler: type[socketserver.BaseRequestHandler]) -> Generator[int]:
+    """Yield the port of a server in a thread, with a thread for each client."""
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+    with Server(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join(10)
+
+
+def log_of(file: IO[bytes]) -> str:
+    """Return what a process has written so far to a file whose position it shares."""
+    descriptor = file.fileno()
+    return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode(errors="replace")
 
 
 def wait_until(condition: Callable[[], bool], what: str, *, patience: float = PATIENCE) -> None:

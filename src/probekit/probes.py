@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack, overload
 
 from probekit._core.clock import Clock
 from probekit._core.model import DrainStep, Probe
-from probekit._declaring import CheckOptions, LivenessOptions
-from probekit._standalone import Standalone
-from probekit._working import Work, Working
+from probekit._probes.declaring import CheckOptions, Declaring, LivenessOptions
+from probekit._probes.standalone import Standalone
+from probekit._probes.working import Work, Working
 from probekit.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class HookDecorator(Protocol):
         ...
 
 
-class Probes(Standalone, Working):
+class Probes(Declaring, Standalone, Working):
     """The checks of an application, and its way out of service.
 
     Make one, declare checks on it, and mount it with a door: `probekit.asgi.ProbeMiddleware`,

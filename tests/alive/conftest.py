@@ -14,14 +14,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def runtime(tmp_path: Path) -> Path:
-    """An empty runtime directory."""
-    path = tmp_path / "runtime"
-    path.mkdir(mode=0o755)
-    return path
-
-
-@pytest.fixture
 def stage(runtime: Path) -> Iterator[Stage]:
     """A pod that is empty yet."""
     with Stage(runtime) as stage:

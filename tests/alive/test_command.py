@@ -109,6 +109,7 @@ def test_what_makes_no_sense_is_refused(
     ("host", "reason"),
     [
         ("localhost", "Name or service not known"),
+        ("a..b", "encoding with 'idna' codec failed (UnicodeError: label empty or too long)"),
         ("192.0.2.1", "Cannot assign requested address"),
     ],
 )

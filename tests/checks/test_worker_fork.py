@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-import os
 import subprocess
 import sys
 import textwrap
-from typing import TYPE_CHECKING
-
-from probekit.checks import _fork
-
-if TYPE_CHECKING:
-    import pytest
 
 PREAMBLE = """
 import asyncio, os, sys, threading, time, traceback
@@ -126,18 +118,8 @@ def test_a_forked_level_keeps_the_number_and_fetches_its_own_next() -> None:
 def test_what_is_no_longer_used_is_not_renewed() -> None:
     """Checks that were thrown away cost a fork nothing."""
     run("""
-        from probekit.checks import _fork
+        from probekit._core import forked
         for _ in range(100):
             Progress()
-        assert len(_fork._LIVING) == 0
+        assert len(forked._known) == 0
     """)
-
-
-def test_where_there_is_no_fork_there_is_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The module loads on systems whose ``os`` knows no forks."""
-    monkeypatch.delattr(os, "register_at_fork")
-    before = dict(vars(_fork))
-    try:
-        importlib.reload(_fork)
-    finally:
-        vars(_fork).update(before)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socketserver
-import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import pytest
 from probekit import Probes
 from probekit.asgi import ProbeMiddleware
 from tests.core.helpers import busy
+from tests.waiting import answering
 from tests.web._asking import Answer, ask
 
 from ._apps import LifespanRun, hello
@@ -39,16 +39,8 @@ class Echo(socketserver.StreamRequestHandler):
 @pytest.fixture
 def dependency() -> Iterator[int]:
     """The port of a server in a thread of its own."""
-
-    class Server(socketserver.ThreadingTCPServer):
-        daemon_threads = True
-
-    with Server(("127.0.0.1", 0), Echo) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield server.server_address[1]
-        server.shutdown()
-        thread.join(10)
+    with answering(Echo) as port:
+        yield port
 
 
 class Application:

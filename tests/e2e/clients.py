@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Answer", "Connection", "get", "request", "volley"]
+__all__ = ["PATIENCE", "Answer", "Connection", "get", "request", "volley"]
 
 PATIENCE = 10.0
 """Seconds that any answer may take."""
@@ -24,11 +24,17 @@ class Answer(NamedTuple):
     status: int
     headers: dict[str, str]
     body: bytes
-    seconds: float
+    seconds: float = 0.0
 
     def json(self) -> Any:
         """Return the body, parsed."""
         return json.loads(self.body)
+
+    @property
+    def message(self) -> str | None:
+        """What beside the checks decided."""
+        message: str | None = self.json().get("message")
+        return message
 
 
 def request(

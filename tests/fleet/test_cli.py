@@ -13,7 +13,7 @@ from probekit.cli import main
 from probekit.fleet import Fleet
 from tests.waiting import free_port, wait_until
 
-from ._foreign import PODS, SWITCH, client_of
+from ._foreign import PODS, SWITCH
 from ._service import serving
 
 if TYPE_CHECKING:
@@ -23,14 +23,6 @@ if TYPE_CHECKING:
     from tests.checks._servers import RedisServer
 
     Run = Callable[..., tuple[object, str, str]]
-
-
-@pytest.fixture
-def client(redis: RedisServer) -> Any:
-    """A client of the test's own, and an empty Redis."""
-    made = client_of(redis)
-    made.flushall()
-    return made
 
 
 @pytest.fixture

@@ -26,14 +26,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def client(redis: RedisServer) -> Any:
-    """A client of the test's own, and an empty Redis."""
-    made = client_of(redis)
-    made.flushall()
-    return made
-
-
-@pytest.fixture
 def fleet(client: Any, redis: RedisServer) -> Fleet:
     """The operator's side of an empty Redis."""
     del client

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probekit._lifecycle.relay import RELAY
-from tests.waiting import PATIENCE, wait_until
+from tests.waiting import PATIENCE, log_of, wait_until
 from tests.web._asking import make_probes
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ __all__ = [
     "REMEDY",
     "Program",
     "StandIn",
+    "Twisted",
     "at_call",
     "clean_up",
     "departing",
@@ -77,6 +78,13 @@ class StandIn:
         self.arrived()
         time.sleep(2 * DELAY)
         return len(self.signals) == 1
+
+
+class Twisted(StandIn):
+    """Stands for a server that stops on the spot."""
+
+
+Twisted.__module__ = "twisted.internet.base"
 
 
 def started(drain_delay: float = DELAY, *observers: Observer, **options: Any) -> Probes:
@@ -247,5 +255,4 @@ class Program:
 
     def log(self) -> str:
         """Return what it has written to the standard error so far."""
-        descriptor = self._log.fileno()
-        return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode(errors="replace")
+        return log_of(self._log)

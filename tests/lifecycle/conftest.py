@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ._signals import StandIn, clean_up
+from ._signals import StandIn, Twisted, clean_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +29,15 @@ def server() -> Iterator[StandIn]:
     yield server
     clean_up()  # while it is there to get what a drain may still send
     signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def hasty(server: StandIn) -> Iterator[Twisted]:
+    """Put the handler of a server in place that waits for nothing."""
+    twisted = Twisted()
+    signal.signal(signal.SIGTERM, twisted.handle)
+    yield twisted
+    signal.signal(signal.SIGTERM, server.handle)
 
 
 @pytest.fixture

@@ -24,32 +24,14 @@ from tests.doors._apps import hello, until
 from tests.waiting import wait_until
 from tests.web._asking import HeldClock, ask, make_probes, scope_of
 
-from ._signals import DELAY, StandIn, sigterm
+from ._signals import DELAY, StandIn, Twisted, sigterm
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from probekit import Drain, Probes
     from probekit._lifecycle.departure import Events
     from probekit.asgi import Receive, Scope, Send
 
 anyio_test = pytest.mark.anyio
-
-
-class Twisted(StandIn):
-    """Stands for a server that stops on the spot."""
-
-
-Twisted.__module__ = "twisted.internet.base"
-
-
-@pytest.fixture
-def hasty(server: StandIn) -> Iterator[Twisted]:
-    """Put the handler of a server in place that waits for nothing."""
-    twisted = Twisted()
-    signal.signal(signal.SIGTERM, twisted.handle)
-    yield twisted
-    signal.signal(signal.SIGTERM, server.handle)
 
 
 def lines(caplog: pytest.LogCaptureFixture, part: str = "SIGTERM: ") -> list[str]:

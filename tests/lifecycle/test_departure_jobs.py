@@ -17,8 +17,8 @@ from tests.doors._apps import hello, until
 from tests.waiting import wait_until
 from tests.web._asking import make_probes
 
-from ._signals import DELAY, StandIn, sigterm
-from .test_departure import Twisted, lines, reached
+from ._signals import DELAY, StandIn, Twisted, sigterm
+from .test_departure import lines, reached
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,15 +31,6 @@ def unfinished() -> Iterator[ExitStack]:
     """Hold blocks open that the process does not wait for."""
     with ExitStack() as stack:
         yield stack
-
-
-@pytest.fixture
-def hasty(server: StandIn) -> Iterator[Twisted]:
-    """Put the handler of a server in place that waits for nothing."""
-    twisted = Twisted()
-    signal.signal(signal.SIGTERM, twisted.handle)
-    yield twisted
-    signal.signal(signal.SIGTERM, server.handle)
 
 
 def armed(linger: float) -> Probes:

@@ -26,9 +26,7 @@ DOOR = (
 # What a module, or a folder, may import; the longest name that fits decides.
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "probekit": ("probekit._core", "probekit.exceptions", "probekit.observers", "probekit.probes"),
-    "probekit._declaring": (*CORE, "probekit._lifecycle"),
-    "probekit._working": (*CORE, "probekit._lifecycle"),
-    "probekit._standalone": ("probekit._declaring", "probekit._web"),
+    "probekit._probes": (*CORE, "probekit._lifecycle", "probekit._web"),
     "probekit.exceptions": (),
     "probekit._core": CORE,
     "probekit._lifecycle": (*CORE, "probekit._lifecycle"),
@@ -36,10 +34,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "probekit.observers": CORE,
     "probekit.probes": (
         *CORE,
-        "probekit._declaring",
-        "probekit._working",
         "probekit._lifecycle",
-        "probekit._standalone",
+        "probekit._probes",
         "probekit._web",
         "probekit.observers",
     ),
@@ -51,6 +47,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "probekit.watchdog": (*CORE, "probekit._lifecycle"),
     "probekit.checks": (
         "probekit.exceptions",
+        "probekit._core.forked",
         "probekit._core.functions",
         "probekit._core.model",
         "probekit._core.seconds",

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.e2e.clients import Answer, get, request, volley
-from tests.waiting import PATIENCE, free_port, wait_until
+from tests.waiting import PATIENCE, free_port, log_of, wait_until
 
 from ._workers import ROOT, pod_environment, say
 
@@ -136,8 +136,7 @@ class Running:
 
     def log(self) -> str:
         """Return what it has printed so far."""
-        descriptor = self._log.fileno()
-        return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode(errors="replace")
+        return log_of(self._log)
 
     # -- asking -------------------------------------------------------------------------------
 

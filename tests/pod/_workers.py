@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.waiting import PATIENCE, wait_until
+from tests.waiting import PATIENCE, log_of, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,8 +124,7 @@ class Worker:
 
     def log(self) -> str:
         """Return what it has logged."""
-        descriptor = self.errors.fileno()
-        return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode(errors="replace")
+        return log_of(self.errors)
 
 
 def agree(reason: str | None, *workers: Worker) -> None:

@@ -17,14 +17,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def runtime(tmp_path: Path) -> Path:
-    """An empty runtime directory."""
-    path = tmp_path / "runtime"
-    path.mkdir(mode=0o755)
-    return path
-
-
-@pytest.fixture
 def worker(runtime: Path) -> Iterator[Callable[..., Worker]]:
     """Start workers that meet in `runtime`, and end them after the test."""
     with ExitStack() as workers:

@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import socket
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
+
+from tests.e2e.clients import PATIENCE, Answer
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
 __all__ = ["Answer", "Client", "ask", "listens"]
-
-PATIENCE = 10.0
-"""Seconds that any answer may take."""
-
-
-class Answer(NamedTuple):
-    """A whole response."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    def json(self) -> Any:
-        """Return the body, parsed."""
-        return json.loads(self.body)
-
-    @property
-    def message(self) -> str | None:
-        """What beside the checks decided."""
-        message: str | None = self.json().get("message")
-        return message
 
 
 class Client:

@@ -20,7 +20,7 @@ from tests.waiting import free_port, wait_until
 from tests.web._asking import ask as ask_app
 from tests.web._asking import make_probes
 
-from ._asking import Client, ask
+from ._asking import ask, listens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -28,15 +28,6 @@ if TYPE_CHECKING:
     from probekit.asgi import ASGIApp, Message, Receive, Scope, Send
 
 LOCAL = "127.0.0.1"
-
-
-def listens(port: int) -> bool:
-    """Whether anybody does."""
-    try:
-        Client(port).__exit__(None, None, None)
-    except ConnectionRefusedError:
-        return False
-    return True
 
 
 class Slow:

@@ -267,7 +267,7 @@ def test_a_fault_of_our_own_is_logged_once(
     assert ask(port, "/healthz").status == 200
     faults = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert [record.getMessage() for record in faults] == [
-        "side port: probekit failed to serve a connection; it goes on"
+        "probekit failed to serve a connection; it goes on"
     ]
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
-import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from wsgiref.util import setup_testing_defaults
+
+from tests.e2e.clients import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -13,18 +14,6 @@ if TYPE_CHECKING:
     from probekit.wsgi import WSGIApp
 
 __all__ = ["Answer", "Asker", "ask", "environ_of"]
-
-
-class Answer(NamedTuple):
-    """A whole response."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    def json(self) -> Any:
-        """Return the body, parsed."""
-        return json.loads(self.body)
 
 
 class Asker:

@@ -181,9 +181,9 @@ def test_a_loop_that_cannot_be_closed_is_replaced() -> None:
     assert portal.run(answer) == 42
 
 
-def test_who_waits_for_a_loop_that_dies_is_told() -> None:
-    """A request that was under way gets an error instead of waiting for ever."""
-    portal, begun, errors = Portal(), threading.Event(), list[str]()
+def asked_for_ever(portal: Portal) -> tuple[threading.Thread, list[str]]:
+    """Ask in a thread for what never comes; return that and the errors that it gets."""
+    begun, errors = threading.Event(), list[str]()
 
     async def wait() -> None:
         begun.set()
@@ -197,6 +197,13 @@ def test_who_waits_for_a_loop_that_dies_is_told() -> None:
     asking = threading.Thread(target=ask_it)
     asking.start()
     assert begun.wait(10)
+    return asking, errors
+
+
+def test_who_waits_for_a_loop_that_dies_is_told() -> None:
+    """A request that was under way gets an error instead of waiting for ever."""
+    portal = Portal()
+    asking, errors = asked_for_ever(portal)
     kill_its_thread(portal)
     asking.join(10)
     assert "its thread has died" in errors[0]
@@ -205,20 +212,8 @@ def test_who_waits_for_a_loop_that_dies_is_told() -> None:
 
 def test_who_waits_for_a_loop_that_is_closed_is_told() -> None:
     """The same where an application closes whatever loops it finds."""
-    portal, begun, errors = Portal(), threading.Event(), list[str]()
-
-    async def wait() -> None:
-        begun.set()
-        await asyncio.sleep(3600)
-
-    def ask_it() -> None:
-        with pytest.raises(RuntimeError) as raised:
-            portal.run(wait)
-        errors.append(str(raised.value))
-
-    asking = threading.Thread(target=ask_it)
-    asking.start()
-    assert begun.wait(10)
+    portal = Portal()
+    asking, errors = asked_for_ever(portal)
     kill_its_thread(portal)
     assert portal.run(answer) == 42  # which closes the old one
     asking.join(10)

@@ -2,61 +2,96 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import signal
 import time
 from typing import TYPE_CHECKING
 
 from probekit._alive.judge import judge
 from probekit._core.model import Probe, Report, Status
+from probekit._web.endpoint import Endpoint
+from probekit._web.http1 import Connections, bind
 from probekit._web.message import respond
 from probekit._web.problem import method_not_allowed, not_found
 from probekit._web.question import JSON, TEXT, accepted, parse_query
 from probekit._web.render import content_type, render
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Mapping
 
     from probekit._alive.judge import Judgement
-    from probekit._alive.server import Question
-    from probekit._web.message import Response
+    from probekit._web.message import Request, Response
 
-__all__ = ["Page"]
+__all__ = ["Page", "listen", "serve"]
 
 METHODS = ("GET", "HEAD", "OPTIONS")
-PATH = "/healthz"
+PATH = "healthz"
 REUSED_FOR = 0.2
 """Seconds for which a judgement is repeated, whoever asks."""
 
 
-class Page:
+def listen(host: str, port: int) -> socket.socket:
+    """Listen at an address; nobody is asked for names.
+
+    Raises:
+        OSError: If the address cannot be had.
+    """
+    return bind(host, port, numeric=True)
+
+
+async def serve(listener: socket.socket, page: Page) -> None:
+    """Answer whoever comes, until SIGTERM or SIGINT does."""
+    leave = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, leave.set)
+    connections = Connections(page, draining=lambda: False)
+    await connections.listen(listener)
+    host, port, *_ = listener.getsockname()
+    page.tell(f"answers at http://{f'[{host}]' if ':' in host else host}:{port}/{PATH}")
+    await leave.wait()
+    await connections.end()
+
+
+class Page(Endpoint):
     """``/healthz`` of a process that stands beside the service.
 
     Args:
         environment: Where the pods are looked for.
         app: The name of the application that is meant; None: whichever there are.
         tell: Told in a line of what changes.
+
+    Attributes:
+        tell: Likewise.
     """
 
     def __init__(
         self, environment: Mapping[str, str], *, app: str | None, tell: Callable[[str], None]
     ) -> None:
+        super().__init__(None)
         self._environment = environment
         self._app = app
-        self._tell = tell
+        self.tell = tell
         self._told: set[tuple[str, int, str]] = set()
         self._alive: bool | None = None
         self._last: Judgement | None = None
         self._until = 0.0
 
-    def answer(self, question: Question) -> Response:
-        """Return the response to a request."""
-        if question.path.rstrip("/") != PATH:
-            return not_found(f"there is no {question.path[:50]!a} here; ask for {PATH}")
-        if question.method not in METHODS:
-            return method_not_allowed(question.method, *METHODS)
+    def find(self, path: str, root_path: str) -> tuple[Endpoint, str]:
+        """Return itself, whatever is asked for: it tells what there is."""
+        del root_path
+        return self, path.strip("/")
+
+    async def respond(self, request: Request) -> Response:
+        """Answer a request."""
+        if request.tail != PATH:
+            return not_found(f"there is no {'/' + request.tail[:50]!a} here; ask for /{PATH}")
+        if request.method not in METHODS:
+            return method_not_allowed(request.method, *METHODS)
         judgement = self._judged()
-        verbose = parse_query(question.query).verbose
-        media = TEXT if verbose else accepted(question.accept)
+        verbose = parse_query(request.query).verbose
+        media = TEXT if verbose else accepted(request.header(b"accept"))
         status = 200 if judgement.alive else 503
         return respond(status, content_type(media), body_of(judgement, media))
 
@@ -72,11 +107,11 @@ class Page:
         odd = {(each.app, each.pid, each.state): each for each in judgement.workers}
         for key, verdict in odd.items():
             if key not in self._told and verdict.state in {"starved", "not judged"}:
-                self._tell(str(verdict))
+                self.tell(str(verdict))
         self._told = set(odd)
         if judgement.alive is not self._alive:
             self._alive = judgement.alive
-            self._tell(f"{'alive' if judgement.alive else 'not alive'}: {judgement.message}")
+            self.tell(f"{'alive' if judgement.alive else 'not alive'}: {judgement.message}")
 
 
 def body_of(judgement: Judgement, media: str) -> bytes:

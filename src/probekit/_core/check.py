@@ -10,7 +10,7 @@ from probekit._core.model import Probe
 from probekit._core.seconds import is_seconds
 from probekit.exceptions import ConfigurationError
 
-__all__ = ["Check", "CheckFunction"]
+__all__ = ["BOOL_REMEDY", "Check", "CheckFunction", "declare"]
 
 Detail: TypeAlias = Mapping[str, Any] | None
 CheckFunction: TypeAlias = Callable[[], Detail] | Callable[[], Awaitable[Detail]]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["CheckResult", "Drain", "DrainStep", "Probe", "Report", "Status"]
+__all__ = ["NO_DETAIL", "CheckResult", "Drain", "DrainStep", "Probe", "Report", "Status"]
 
 NO_DETAIL: Mapping[str, Any] = MappingProxyType({})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeGuard
 
-__all__ = ["is_seconds"]
+__all__ = ["LONGEST", "is_seconds"]
 
 LONGEST = 1e9
 """Seconds: thirty years. Sums of two such times and today are still dates."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from probekit._lifecycle.relay import Layer
 
-__all__ = ["Below", "find_below", "is_on_top"]
+__all__ = ["Below", "DefaultBelow", "find_below", "is_on_top"]
 
 SIGTERM = signal.SIGTERM
 

@@ -6,10 +6,10 @@ import math
 import threading
 from typing import TYPE_CHECKING
 
+from probekit._core.forked import renew_when_forked
 from probekit._core.model import Drain
 from probekit._core.seconds import is_seconds
 from probekit._core.text import TEXT_LIMIT, is_text
-from probekit._lifecycle.forked import renew_when_forked
 from probekit._lifecycle.pod.records import Shared
 from probekit.exceptions import ConfigurationError, DrainIsFinalError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from probekit._core.clock import Clock
     from probekit._lifecycle.pod.pod import Pod
 
-__all__ = ["DrainSwitch"]
+__all__ = ["DrainSwitch", "check_lease", "check_text"]
 
 LOOKED_EVERY = 0.005
 """Seconds: a look costs a quarter of a probe, and a flood of them need not pay it each time."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from probekit._core.engine import Engine
 
-__all__ = ["Hook", "Hooks", "make_hook"]
+__all__ = ["Hook", "Hooks", "check_step", "make_hook"]
 
 logger = logging.getLogger("probekit")
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
+from probekit._core.forked import renew_when_forked
 from probekit._core.functions import location
 from probekit._core.loops import is_cancelled, nothing
-from probekit._lifecycle.forked import renew_when_forked
 from probekit._lifecycle.traffic import describe
 from probekit._lifecycle.work import is_work
 

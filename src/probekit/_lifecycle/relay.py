@@ -11,7 +11,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from probekit._lifecycle import errand
+from probekit._lifecycle import main_thread
 from probekit._lifecycle.below import DefaultBelow, find_below, is_on_top
 from probekit._lifecycle.departure import Departure, Event
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from probekit._lifecycle.departure import Events, Traveller
     from probekit._lifecycle.plan import Plan
 
-__all__ = ["RELAY", "Relay"]
+__all__ = ["RELAY", "Layer", "Relay"]
 
 logger = logging.getLogger("probekit")
 
@@ -157,8 +157,8 @@ class Relay:
         process gets, or that comes a moment before the wait begins, does not end it.
         """
         layer = self._layer
-        if layer is not None and layer.below.server.parked and not errand.in_main_thread():
-            errand.wake_main_thread()
+        if layer is not None and layer.below.server.parked and not main_thread.is_current():
+            main_thread.wake()
 
     def leave(self, member: Traveller) -> None:
         """Do nothing more for ``member``; put back what was there before the last one came."""
@@ -173,10 +173,10 @@ class Relay:
         self.dismiss()
         if layer is None:
             return
-        if errand.in_main_thread():
+        if main_thread.is_current():
             layer.below.put_back()
         else:
-            errand.ask_main_thread(layer.below.put_back)
+            main_thread.ask(layer.below.put_back)
 
     def came(self, layer: Layer, signum: int, frame: FrameType | None) -> None:
         """Handle the signal that reached ``layer``."""
@@ -229,7 +229,7 @@ class Relay:
                 if self._layer is not layer:
                     return  # it has ended meanwhile, or a second signal came
                 self._since = -math.inf  # "time is up" and "second signal" are one path
-                errand.signal_main_thread(signal.SIGTERM)
+                main_thread.send_signal(signal.SIGTERM)
 
         self._departure = Departure(self._members, layer.below, events, hand_over=send_again)
         try:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from anyio import to_thread
 
 from probekit._core.engine import Engine
+from probekit._core.forked import renew_when_forked
 from probekit._core.loops import nothing
 from probekit._core.model import DrainStep
 from probekit._core.observer import Observers
 from probekit._lifecycle.answers import Answers
 from probekit._lifecycle.drain import DrainSwitch
 from probekit._lifecycle.evidence import Evidence
-from probekit._lifecycle.forked import renew_when_forked
 from probekit._lifecycle.hooks import Hooks
 from probekit._lifecycle.inquiry import Inquiry
 from probekit._lifecycle.jobs import Jobs

@@ -7,7 +7,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from probekit._lifecycle import errand
+from probekit._lifecycle import main_thread
 from probekit._lifecycle.relay import RELAY
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Sigterm:
         self._status = "not armed: the application has not started"
         self._checked = 0.0
         if plan.drain_delay > 0:
-            errand.prepare()
+            main_thread.prepare()
 
     @property
     def status(self) -> str:
@@ -99,11 +99,11 @@ class Sigterm:
         except RuntimeError as error:
             self._announce(f"no thread could be started: {error}")
             return
-        if errand.in_main_thread():
+        if main_thread.is_current():
             self._announce(RELAY.join(self))
             return
         self._status = "not armed: the main thread has not come round to it"
-        if not errand.ask_main_thread(self._join):
+        if not main_thread.ask(self._join):
             self._announce("the application does not run in the main thread")
 
     def check(self, now: float) -> None:
@@ -116,10 +116,10 @@ class Sigterm:
             return
         self._checked = now
         if RELAY.includes(self) and RELAY.is_covered():
-            if errand.in_main_thread():
+            if main_thread.is_current():
                 self._announce(RELAY.take())
             else:
-                errand.ask_main_thread(self._retake)
+                main_thread.ask(self._retake)
 
     def disarm(self) -> None:
         """Let the signal go its own way again."""

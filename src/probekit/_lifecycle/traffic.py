@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["Traffic"]
+__all__ = ["Traffic", "describe"]
 
 SHOWN = 5
 """How many of those in flight a log line names."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from probekit._web.message import Request
 
-__all__ = ["Gate", "networks", "within"]
+__all__ = ["Gate", "Network", "networks", "within"]
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from contextlib import suppress
 from http import HTTPStatus
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import unquote
 
 from probekit._web.message import Request
@@ -19,13 +20,14 @@ from probekit._web.problem import not_found, problem
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from probekit._web.endpoints import Endpoints
+    from probekit._web.endpoint import Endpoint
     from probekit._web.message import Response
 
-__all__ = ["LONGEST_LINE", "Connections"]
+__all__ = ["Connections", "Finder", "bind"]
 
 logger = logging.getLogger("probekit")
 
+BACKLOG = 128
 MOST_CONNECTIONS = 64
 """At once. One more closes the connection that has waited longest for a request."""
 PATIENCE = 5.0
@@ -64,15 +66,49 @@ class Head(NamedTuple):
     lasting: bool
 
 
+class Finder(Protocol):
+    """What knows the endpoints."""
+
+    def find(self, path: str, root_path: str) -> tuple[Endpoint, str] | None:
+        """Return the endpoint for ``path`` and the part below its own path, or None."""
+
+
+def bind(host: str, port: int, *, numeric: bool = False, shared: bool = False) -> socket.socket:
+    """Listen at an address; ``"::"`` is all of IPv4 as well, where the system can.
+
+    Args:
+        host: Where.
+        port: Likewise; 0: wherever there is room.
+        numeric: Whether ``host`` must be an address, so that nobody is asked for names.
+        shared: Whether other processes may listen there, too.
+
+    Raises:
+        OSError: If it cannot be had; `socket.gaierror` if ``host`` is no address.
+    """
+    flags = socket.AI_PASSIVE | (socket.AI_NUMERICHOST if numeric else 0)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    except UnicodeError as error:
+        raise socket.gaierror(socket.EAI_NONAME, str(error)) from None
+    family, _, _, _, address = found[0]
+    return socket.create_server(
+        address,
+        family=family,
+        backlog=BACKLOG,
+        reuse_port=shared,
+        dualstack_ipv6=family == socket.AF_INET6 and socket.has_dualstack_ipv6(),
+    )
+
+
 class Connections:
-    """Answers on all connections of one port.
+    """Answers on all connections of one port, from `listen` to `end`.
 
     Args:
         endpoints: What answers.
         draining: Whether clients must be told to go elsewhere.
     """
 
-    def __init__(self, endpoints: Endpoints, draining: Callable[[], bool]) -> None:
+    def __init__(self, endpoints: Finder, draining: Callable[[], bool]) -> None:
         self._endpoints = endpoints
         self._draining = draining
         self._open: set[asyncio.StreamWriter] = set()
@@ -83,7 +119,25 @@ class Connections:
         self._ending = False
         self._failed = False
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def listen(self, sock: socket.socket) -> None:
+        """Take the connections that come to a socket."""
+        self._server = await asyncio.start_server(
+            self._serve, sock=sock, limit=LONGEST_LINE, backlog=BACKLOG
+        )
+
+    async def end(self) -> None:
+        """Take no more, and close all there are, those first that wait for a request."""
+        self._server.close()
+        self._ending = True
+        for writer in [*self._waiting]:
+            writer.transport.abort()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PARTING):
+                await self._none_open.wait()
+        for writer in [*self._open]:
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer all requests of a connection."""
         if len(self._open) >= MOST_CONNECTIONS:
             next(iter([*self._waiting, writer])).transport.abort()
@@ -98,24 +152,13 @@ class Connections:
         except Exception:
             if not self._failed:
                 self._failed = True
-                logger.exception("side port: probekit failed to serve a connection; it goes on")
+                logger.exception("probekit failed to serve a connection; it goes on")
         finally:
             self._open.discard(writer)
             self._waiting.pop(writer, None)
             if not self._open:
                 self._none_open.set()
             writer.close()
-
-    async def end(self) -> None:
-        """Close all connections, those first that wait for a request."""
-        self._ending = True
-        for writer in [*self._waiting]:
-            writer.transport.abort()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(PARTING):
-                await self._none_open.wait()
-        for writer in [*self._open]:
-            writer.transport.abort()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Answer the next request; return whether another may follow."""

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-__all__ = ["Body", "Headers", "Request", "Response"]
+__all__ = ["Body", "Headers", "Request", "Response", "respond"]
 
 Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
 Body: TypeAlias = Callable[[int], Awaitable[bytes | None]]

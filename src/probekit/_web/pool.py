@@ -6,7 +6,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from probekit._lifecycle.errand import greenlets
+from probekit._lifecycle.main_thread import greenlets
 from probekit._web.environ import gunicorn_request, waitress_channel
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from probekit._web.question import HEALTH_JSON, JSON, TEXT
 if TYPE_CHECKING:
     from probekit._core.model import CheckResult, Drain, Report
 
-__all__ = ["Details", "drain_body", "render"]
+__all__ = ["Details", "content_type", "drain_body", "moment", "render"]
 
 Details: TypeAlias = Literal["full", "status", "none"]
 

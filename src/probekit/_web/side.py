@@ -15,7 +15,7 @@ from probekit._core.portal import SIDE
 from probekit._lifecycle.aside import Aside
 from probekit._lifecycle.pod.master import gunicorn_arbiter, master_pid
 from probekit._web.endpoints import Endpoints
-from probekit._web.http1 import LONGEST_LINE, Connections
+from probekit._web.http1 import Connections, bind
 from probekit._web.standing import greenlets_loaded
 from probekit.exceptions import ConfigurationError
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["Side"]
 
 logger = logging.getLogger("probekit")
-
-BACKLOG = 128
 
 REMEDIES = {
     errno.EADDRINUSE: "is taken: something listens there already; choose another {port}, or end "
@@ -51,14 +49,13 @@ class Listening:
 
     def open(self) -> None:
         """Begin; called on that loop."""
-        self._opening: asyncio.Task[asyncio.Server] = asyncio.get_running_loop().create_task(
-            asyncio.start_server(self._connections.serve, sock=self.socket, limit=LONGEST_LINE)
+        self._opening: asyncio.Task[None] = asyncio.get_running_loop().create_task(
+            self._connections.listen(self.socket)
         )
 
     async def close(self) -> None:
         """Take no more connections, and end those that there are; after `open`, on that loop."""
-        server = await self._opening
-        server.close()
+        await self._opening
         await self._connections.end()
 
 
@@ -205,25 +202,16 @@ class Side:
 
     def _bind(self) -> socket.socket:
         host, port = self._host, self._wanted
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        except (OSError, UnicodeError) as error:
-            raise ConfigurationError(
-                f"{self._names[0]} {host!r} is no address: {error}; let it be '0.0.0.0' or '::', "
-                f"for all addresses of this machine"
-            ) from None
-        family, _, _, _, address = found[0]
         # The system would let this process have it twice, as if it were two workers.
         if port and any(other.port == port for other in _all if other._listening is not None):
             raise self._refusal(errno.EADDRINUSE)
         try:
-            return socket.create_server(
-                address,
-                family=family,
-                backlog=BACKLOG,
-                reuse_port=self._is_shared(),
-                dualstack_ipv6=family == socket.AF_INET6 and socket.has_dualstack_ipv6(),
-            )
+            return bind(host, port, shared=self._is_shared())
+        except socket.gaierror as error:
+            raise ConfigurationError(
+                f"{self._names[0]} {host!r} is no address: {error}; let it be '0.0.0.0' or '::', "
+                f"for all addresses of this machine"
+            ) from None
         except OSError as error:
             raise self._refusal(error.errno or 0) from None
 

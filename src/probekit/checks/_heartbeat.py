@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from probekit.checks._fork import renew_in_children
+from probekit._core.forked import renew_when_forked
 from probekit.checks._limits import refuse_seconds
 from probekit.exceptions import ConfigurationError, Unhealthy
 
@@ -75,7 +75,7 @@ class Heartbeat:
         self._loops = tuple(names)
         self._clock = clock
         self.renew()
-        renew_in_children(self)
+        renew_when_forked(self)
 
     def renew(self) -> None:
         """Forget every beat, and begin as if it were new."""

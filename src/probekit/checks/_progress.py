@@ -6,7 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, TypeGuard
 
-from probekit.checks._fork import renew_in_children
+from probekit._core.forked import renew_when_forked
 from probekit.checks._limits import Complaint, complain, make_limits, refuse_seconds
 from probekit.checks._window import Window
 from probekit.exceptions import ConfigurationError
@@ -80,7 +80,7 @@ class Progress:
         self._min_outcomes = min_outcomes
         self._clock = clock
         self.renew()
-        renew_in_children(self)
+        renew_when_forked(self)
 
     def renew(self) -> None:
         """Forget all that was counted."""

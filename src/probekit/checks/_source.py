@@ -10,6 +10,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from probekit._core.forked import renew_when_forked
 from probekit.checks._fetch import (
     NoNumberError,
     is_async,
@@ -18,7 +19,6 @@ from probekit.checks._fetch import (
     torn_down,
     trio_here,
 )
-from probekit.checks._fork import renew_in_children
 from probekit.exceptions import CheckFailure, Degraded, Unhealthy
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class Source:
         self._retry_after = retry_after
         self._clock = clock
         self.renew()
-        renew_in_children(self)
+        renew_when_forked(self)
 
     def renew(self) -> None:
         """Forget the fetch under way, but not what is known."""

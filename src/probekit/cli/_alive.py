@@ -13,9 +13,7 @@ from probekit.cli._text import say
 
 if TYPE_CHECKING:
     import argparse
-    import socket
     from collections.abc import Sequence
-    from typing import NoReturn
 
 __all__ = ["alive"]
 
@@ -38,11 +36,11 @@ def alive(argv: Sequence[str]) -> int:
         argv: The arguments after ``alive``.
 
     Returns:
-        0: alive. 1: not alive. 2: it could not be told. 130: Ctrl-C.
+        0: alive, or a signal has ended what ``--port`` serves. 1: not alive. 2: it could not be
+        told. 130: Ctrl-C.
 
     Raises:
-        SystemExit: After ``--help``, with 0, for a wrong option, with 2, and when a signal ends
-            what ``--port`` serves, with 0.
+        SystemExit: After ``--help``, with 0, and for a wrong option, with 2.
     """
     # argparse takes as long to load as all that is judged.
     app, port, host = (None, None, "") if list(argv) == ["--pod"] else parse(argv)
@@ -71,37 +69,25 @@ def look(app: str | None) -> int:
 
 def serve(app: str | None, host: str, port: int) -> int:
     """Serve the verdict until SIGTERM or SIGINT."""
-    from probekit._alive.server import listen
+    import asyncio
+    from socket import gaierror
 
-    try:
-        listener = listen(host, port)
-    except OSError as error:
-        return cannot(
-            f"cannot listen on --host {host} --port {port}: {error.strerror}; give an IP address "
-            "of this machine, and a port that is free and, unless this is root, above 1023"
-        )
-    with listener:
-        return attend(listener, app)
-
-
-def attend(listener: socket.socket, app: str | None) -> NoReturn:
-    """Answer whoever comes, until a signal does."""
-    import signal
-
-    from probekit._alive.page import Page
-    from probekit._alive.server import serve
+    from probekit._alive.page import Page, listen, serve
 
     def tell(line: str) -> None:
         say(f"probekit alive: {line}", sys.stderr)
 
-    def leave(*_: object) -> NoReturn:
-        sys.exit()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, leave)
-    host, port, *_ = listener.getsockname()
-    tell(f"answers at http://{f'[{host}]' if ':' in host else host}:{port}/healthz")
-    serve(listener, Page(os.environ, app=app, tell=tell).answer)
+    try:
+        listener = listen(host, port)
+    except OSError as error:
+        known = not isinstance(error, gaierror)
+        reason = os.strerror(error.errno or 0) if known else error.strerror
+        return cannot(
+            f"cannot listen on --host {host} --port {port}: {reason}; give an IP address "
+            "of this machine, and a port that is free and, unless this is root, above 1023"
+        )
+    asyncio.run(serve(listener, Page(os.environ, app=app, tell=tell)))
+    return 0
 
 
 def cannot(text: str) -> int:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     AddParser: TypeAlias = Callable[..., argparse.ArgumentParser]
 
-__all__ = ["Options", "parse"]
+__all__ = ["EXIT_CODES", "Options", "above_zero", "parse"]
 
 URL_VARIABLE = "PROBEKIT_URL"
 TOKEN_VARIABLE = "PROBEKIT_ADMIN_TOKEN"  # noqa: S105 - the name of a variable

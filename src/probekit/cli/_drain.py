@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from probekit.cli._client import Client
     from probekit.cli._state import State
 
-__all__ = ["COMMANDS"]
+__all__ = ["COMMANDS", "caller"]
 
 NAMELESS = "probekit drain"
 LONGEST_NAME = 200

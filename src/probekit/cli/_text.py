@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from probekit.cli._state import State
 
-__all__ = ["counted", "describe", "say", "shown", "span"]
+__all__ = ["counted", "describe", "drain_lines", "say", "shown", "span"]
 
 LONGEST = 500
 

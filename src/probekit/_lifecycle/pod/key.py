@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-__all__ = ["Key", "start_time", "this_machine"]
+__all__ = ["Key", "after_the_name", "start_time", "text_of", "this_machine"]
 
 
 class Key(NamedTuple):

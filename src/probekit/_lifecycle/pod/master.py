@@ -13,14 +13,22 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, cast
 
-from probekit._lifecycle.errand import greenlets
+from probekit._lifecycle.main_thread import greenlets
 from probekit._lifecycle.pod.key import Key, start_time, this_machine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import FrameType
 
-__all__ = ["Key", "find_key", "gunicorn_arbiter", "in_gunicorn_master", "master_pid", "start_time"]
+__all__ = [
+    "Key",
+    "find_key",
+    "find_scope",
+    "gunicorn_arbiter",
+    "in_gunicorn_master",
+    "master_pid",
+    "start_time",
+]
 
 SCOPES = ("pod", "container", "process")
 VARIABLE = "PROBEKIT_SCOPE"

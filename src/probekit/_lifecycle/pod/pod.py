@@ -8,7 +8,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from probekit._lifecycle.forked import renew_when_forked
+from probekit._core.forked import renew_when_forked
 from probekit._lifecycle.pod import files
 from probekit._lifecycle.pod.lines import Stem, beat, line_of, prefix_of, stems
 from probekit._lifecycle.pod.master import find_key, find_scope
@@ -23,7 +23,7 @@ from probekit._lifecycle.pod.records import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Pod", "Shared", "Worker"]
+__all__ = ["Pod", "Shared", "Worker", "application"]
 
 logger = logging.getLogger("probekit")
 

@@ -10,7 +10,15 @@ from probekit._core.seconds import LONGEST
 from probekit._core.text import as_text, is_text
 from probekit._lifecycle.pod.files import ForeignError
 
-__all__ = ["Shared", "Worker", "shared_content", "shared_of", "worker_content", "worker_of"]
+__all__ = [
+    "Shared",
+    "Worker",
+    "is_moment",
+    "shared_content",
+    "shared_of",
+    "worker_content",
+    "worker_of",
+]
 
 MANY = 2**32
 """No worker has so much in flight."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from probekit._lifecycle.traffic import describe
 
@@ -12,22 +12,10 @@ if TYPE_CHECKING:
     from probekit._core.heartbeat import Heartbeat
     from probekit._lifecycle.traffic import Traffic
 
-__all__ = ["LoopSigns", "Signs", "ThreadSigns"]
+__all__ = ["LoopSigns", "ThreadSigns"]
 
 UNSEEN = object()
 """What was not looked at last time."""
-
-
-class Signs(Protocol):
-    """What is watched."""
-
-    def seen(self, *, ask_tasks: bool) -> bool:
-        """Whether there was a sign of life since the last look, or nothing is to be watched."""
-        ...
-
-    def natives(self) -> list[int]:
-        """Return the threads that matter, as the operating system calls them."""
-        ...
 
 
 class Finished:

@@ -6,9 +6,9 @@ import math
 import sys
 from typing import TYPE_CHECKING
 
-from probekit._lifecycle.errand import greenlets
-from probekit._lifecycle.forked import renew_when_forked
+from probekit._core.forked import renew_when_forked
 from probekit._lifecycle.hypercorn import worker_count
+from probekit._lifecycle.main_thread import greenlets
 from probekit._lifecycle.pod.exits import why_not_exit
 from probekit._lifecycle.pod.keeper import Keeper
 from probekit._lifecycle.watchdog.cause import Effort

@@ -1,4 +1,4 @@
-"""Have something done in the main thread, which alone may set signal handlers.
+"""The main thread, which alone may set signal handlers, and how another has something done there.
 
 A thread that serves requests cannot arm SIGTERM itself. It sends the main thread a signal that
 nobody uses, whose handler does it.
@@ -16,20 +16,13 @@ from typing import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = [
-    "ask_main_thread",
-    "greenlets",
-    "in_main_thread",
-    "prepare",
-    "signal_main_thread",
-    "wake_main_thread",
-]
+__all__ = ["ask", "greenlets", "is_current", "prepare", "send_signal", "wake"]
 
 _errands: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
 
 
 def prepare() -> None:
-    """Make `ask_main_thread` work, if this is the main thread and nobody uses SIGURG."""
+    """Make `ask` work, if this is the main thread and nobody uses SIGURG."""
     if (
         threading.current_thread() is threading.main_thread()
         and hasattr(signal, "SIGURG")
@@ -40,7 +33,7 @@ def prepare() -> None:
             signal.signal(signal.SIGURG, _run)
 
 
-def ask_main_thread(errand: Callable[[], object]) -> bool:
+def ask(errand: Callable[[], object]) -> bool:
     """Have ``errand`` done in the main thread soon, inside a signal handler; from another thread.
 
     Returns:
@@ -49,22 +42,22 @@ def ask_main_thread(errand: Callable[[], object]) -> bool:
     if not hasattr(signal, "SIGURG") or signal.getsignal(signal.SIGURG) is not _run:
         return False
     _errands.put(errand)
-    signal_main_thread(signal.SIGURG)
+    send_signal(signal.SIGURG)
     return True
 
 
-def wake_main_thread() -> None:
-    """Have a main thread that waits look whether a signal came; from another thread."""
+def wake() -> None:
+    """Have the main thread look whether a signal came, if it waits; from another thread."""
     if hasattr(signal, "SIGURG") and signal.getsignal(signal.SIGURG) is _run:
-        signal_main_thread(signal.SIGURG)
+        send_signal(signal.SIGURG)
 
 
-def in_main_thread() -> bool:
+def is_current() -> bool:
     """Whether the caller may set signal handlers."""
     return greenlets() or threading.current_thread() is threading.main_thread()
 
 
-def signal_main_thread(number: signal.Signals) -> None:
+def send_signal(number: signal.Signals) -> None:
     """Send the main thread a signal.
 
     Not by os.kill: the main thread itself may be in a wait that only a signal interrupts.

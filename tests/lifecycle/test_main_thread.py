@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from probekit._lifecycle import errand
+from probekit._lifecycle import main_thread
 from probekit._lifecycle.relay import RELAY
 from tests.waiting import wait_until
 from tests.web._asking import make_probes
@@ -59,13 +59,11 @@ def is_armed(probes: Probes) -> bool:
 
 def test_it_is_done_in_the_main_thread() -> None:
     """As soon as that comes round to it, and once."""
-    errand.prepare()
+    main_thread.prepare()
     done: list[threading.Thread] = []
     answers: list[bool] = []
     in_thread(
-        lambda: answers.append(
-            errand.ask_main_thread(lambda: done.append(threading.current_thread()))
-        )
+        lambda: answers.append(main_thread.ask(lambda: done.append(threading.current_thread())))
     )
     wait_until(lambda: bool(done), "it is done")
     assert (answers, done) == ([True], [threading.main_thread()])
@@ -75,12 +73,12 @@ def test_it_is_done_in_the_main_thread() -> None:
 
 def test_many_at_once_are_all_done() -> None:
     """However few signals they come to."""
-    errand.prepare()
+    main_thread.prepare()
     done: list[int] = []
 
     def ask(number: int) -> None:
         for _ in range(50):
-            errand.ask_main_thread(lambda: done.append(number))
+            main_thread.ask(lambda: done.append(number))
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
     for thread in threads:
@@ -94,21 +92,21 @@ def test_many_at_once_are_all_done() -> None:
 def test_without_preparation_there_is_no_way() -> None:
     """And nothing is sent."""
     answers: list[bool] = []
-    in_thread(lambda: answers.append(errand.ask_main_thread(lambda: None)))
+    in_thread(lambda: answers.append(main_thread.ask(lambda: None)))
     assert answers == [False]
 
 
 def test_only_the_main_thread_prepares_it() -> None:
     """Another one could not."""
-    in_thread(errand.prepare)
+    in_thread(main_thread.prepare)
     assert signal.getsignal(signal.SIGURG) is signal.SIG_DFL
 
 
 def test_where_there_is_no_such_signal_there_is_no_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on Windows."""
     monkeypatch.delattr(signal, "SIGURG")
-    errand.prepare()
-    assert errand.ask_main_thread(lambda: None) is False
+    main_thread.prepare()
+    assert main_thread.ask(lambda: None) is False
 
 
 def test_an_interpreter_that_may_not_handle_signals_does_not_prepare_it(
@@ -121,7 +119,7 @@ def test_an_interpreter_that_may_not_handle_signals_does_not_prepare_it(
 
     with monkeypatch.context() as patch:
         patch.setattr(signal, "signal", refuse)
-        errand.prepare()
+        main_thread.prepare()
     assert signal.getsignal(signal.SIGURG) is signal.SIG_DFL
 
 
@@ -318,7 +316,7 @@ def test_an_application_that_comes_back_knows_its_server_still(
 
 def interrupted(step: int) -> None:
     """Let a second errand come, and be done, amid the handler that does the first."""
-    errand.prepare()
+    main_thread.prepare()
     done: list[str] = []
     steps = 0
 
@@ -326,14 +324,14 @@ def interrupted(step: int) -> None:
         nonlocal steps
         if (
             event in {"c_return", "c_exception"}
-            and getattr(what, "__self__", None) is errand._errands
+            and getattr(what, "__self__", None) is main_thread._errands
         ):
             steps += 1
             if steps == step:
-                errand._errands.put(lambda: done.append("second"))
+                main_thread._errands.put(lambda: done.append("second"))
                 signal.raise_signal(signal.SIGURG)
 
-    errand._errands.put(lambda: done.append("first"))
+    main_thread._errands.put(lambda: done.append("first"))
     sys.setprofile(profile)
     signal.raise_signal(signal.SIGURG)
     sys.setprofile(None)

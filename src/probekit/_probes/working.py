@@ -1,4 +1,4 @@
-"""How a worker declares its jobs: the part of `Probes` that a queue's consumer uses."""
+"""How a worker declares its jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How an application declares its checks: the half of `Probes` that is used before it serves."""
+"""How an application declares its checks."""
 
 from __future__ import annotations
 

@@ -1,20 +1,21 @@
-"""How the probes are served without a door, and before the first request."""
+"""How the probes are served without a door, or before the first request."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Unpack
 
-from probekit._declaring import Declaring
-
 if TYPE_CHECKING:
+    from probekit._lifecycle.service import Service
     from probekit._web.endpoints import EndpointOptions
     from probekit._web.serving import Serving
 
 __all__ = ["Standalone"]
 
 
-class Standalone(Declaring):
-    """The part of `Probes` that serves them in a process without a door."""
+class Standalone:
+    """What `Probes` has for a process without a door."""
+
+    service: Service
 
     def serve(
         self,

@@ -1,0 +1,1 @@
+"""The parts of `probekit.Probes`, one for each of its uses."""
