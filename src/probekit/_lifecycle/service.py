@@ -217,13 +217,17 @@ class Service(Answers):
         self.served = True
         self.engine.version += 1
 
-    def started(self) -> None:
-        """Note that it is complete: run the background checks, stand by for SIGTERM."""
+    def started(self, *, has_block: bool = False) -> None:
+        """Note that it is complete: run the background checks, stand by for SIGTERM.
+
+        Args:
+            has_block: Whether SIGTERM waits until a block is left, be there a delay or not.
+        """
         self._phase = "started"
         self.jobs.attended = True
         self.engine.version += 1
         self.engine.start()
-        self.sigterm.arm()
+        self.sigterm.arm(without_delay=has_block)
         self._keeper.start()
         self.watchdog.start()
 
