@@ -155,9 +155,9 @@ def test_a_stall_is_over_with_the_first_sign(
     assert watched.found() is None
     stuck, over = caplog.records
     assert (stuck.levelno, over.levelno) == (logging.ERROR, logging.WARNING)
-    assert stuck.getMessage().startswith("the process has been stuck for 1.")
+    assert stuck.getMessage().startswith(f"process {os.getpid()} has been stuck for 1.")
     assert stuck.getMessage().endswith(f" s: {stall}\n{stall.stack}")
-    assert over.getMessage() == f"the process moves again, after 7.1 s: {stall}"
+    assert over.getMessage() == f"process {os.getpid()} moves again, after 7.1 s: {stall}"
     watched.pass_time(1.1)
     assert len(caplog.records) == 3
 
