@@ -319,6 +319,7 @@ def test_threads_that_are_all_busy_with_the_same_requests_are_stuck(
     assert stall.cause == "all 2 threads are busy with the same requests"
     assert stall.where.endswith(" in stand_still")
     assert stall.stack.count("thread 'standing', GET /orders:\n") == 2
+    assert stall.stack.count(" in stand_still: ") == 1  # they are at the same line
     assert not watched.dog.saturated
 
 
