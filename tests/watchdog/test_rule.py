@@ -385,7 +385,8 @@ async def test_a_real_loop_that_is_blocked_is_found(caplog: pytest.LogCaptureFix
 
         block()
         seen.append(probes.stall)
-        assert probes.service._line().stuck == str(seen[0])
+        line = probes.service._line()
+        assert (line.stuck, line.ready) == (str(seen[0]), False)
         assert not probes.service.saturated
     assert seen[0] is not None
     assert seen[0].where.startswith("tests/watchdog/test_rule.py:")

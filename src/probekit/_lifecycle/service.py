@@ -151,12 +151,12 @@ class Service(Answers):
             companion.leave()
 
     def _line(self) -> Worker:
-        traffic = self.traffic
+        traffic, stall = self.traffic, self.stall
         return Worker(
             pid=os.getpid(),
             started=self._since,
             at=self.clock.monotonic(),
-            ready=self.inquiry.ready,
+            ready=self.inquiry.ready if stall is None else False,
             draining=self.drain.state is not None,
             requests=len(traffic.requests),
             websockets=len(traffic.websockets),
@@ -165,7 +165,7 @@ class Service(Answers):
             loop_lag=round(self.engine.heartbeat.lag, 3),
             oldest=traffic.oldest(),
             jobs=len(traffic.jobs),
-            stuck="" if (stall := self.stall) is None else str(stall),
+            stuck="" if stall is None else str(stall),
             stuck_after=self.policy.stuck_after or 0.0,
             cpu=time.process_time(),
         )
