@@ -236,7 +236,9 @@ def test_nobody_answers(run: Run) -> None:
     code, _, err = run("status", "--redis", url, "--app", "shop", "--timeout", "0.5")
     assert code == 2
     assert "cannot be reached" in err
-    assert err.endswith("is it up? give --redis or PROBEKIT_FLEET_REDIS\n")
+    assert err.endswith(
+        "refused; is that its address, and is it up? give --redis or PROBEKIT_FLEET_REDIS\n"
+    )
     assert "hunter2" not in err
 
 

@@ -72,7 +72,7 @@ def fleet(argv: Sequence[str]) -> int:
         text, code = str(failure), 1
         if not failure.answered:
             remedy = f"is that its address, and is it up? give --redis or {REDIS_VARIABLE}"
-            text, code = f"{text.rstrip('.')}; {remedy}", 2
+            text, code = f"{text}; {remedy}", 2
     except (ConfigurationError, MissingExtraError) as failure:
         text, code = str(failure), 2
     except KeyboardInterrupt:
