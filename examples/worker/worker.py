@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import time
 from contextlib import suppress
 from threading import Thread
@@ -90,13 +91,15 @@ def hold_lease() -> None:
 
 
 def main() -> None:
-    """Work until SIGTERM comes and the last job is done."""
+    """Work until SIGTERM or Ctrl-C comes and the last job is done."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     parser = argparse.ArgumentParser(prog="python -m examples.worker", description=__doc__)
     parser.add_argument("--demo", action="store_true", help="order two invoices a second")
     demo: bool = parser.parse_args().demo
     if not redis_url:
         logger.warning("REDIS_URL is not set: a demo, with jobs in memory that die with the worker")
+    # Ctrl-C is SIGTERM by hand, or it would leave the block while the consumers go on.
+    signal.signal(signal.SIGINT, lambda *_: signal.raise_signal(signal.SIGTERM))
     with probes.serve(host=HOST, port=PORT) as side:
         logger.info("the probes are at http://%s:%d/readyz?verbose", HOST, side.port)
         hold_lease()  # before the first job is taken

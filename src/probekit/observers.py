@@ -75,5 +75,10 @@ class LoggingObserver(Observer):
             "draining%s%s%s: not ready for new work, which is served all the same",
             f" by {drain.by}" if drain.by else "",
             f": {drain.reason}" if drain.reason else "",
-            f", for {drain.until - drain.since:g} s" if drain.until is not None else "",
+            f", for {rounded(drain.until - drain.since)} s" if drain.until is not None else "",
         )
+
+
+def rounded(seconds: float) -> str:
+    """Return a length of time as somebody would have typed it: two clocks differ by a little."""
+    return f"{round(seconds, 1):.12g}"

@@ -202,6 +202,17 @@ def test_several_workers_have_a_line_each(run: Run) -> None:
         assert run("status", "--json", "--url", peer.url).out == odd + "\n"
 
 
+def test_a_worker_that_is_stuck_has_a_line_also_if_it_is_the_only_one(run: Run) -> None:
+    """With what it is stuck in; of an older service nothing is known of that."""
+    worker = {"pid": 7, "ready": False, "requests": 1, "loop_lag": 9.1, "age": 0.0}
+    stuck = state(workers=[worker | {"stuck": "blocked in a call at orders.py:22"}])
+    moving = state(workers=[worker | {"stuck": None}])
+    with Peer(answer("200 OK", stuck), answer("200 OK", moving)) as peer:
+        line = "worker 7: not ready, requests 1, loop 9.1 s late, said 0.0 s ago; stuck: blocked in"
+        assert line in run("status", "--url", peer.url).out
+        assert "worker" not in run("status", "--url", peer.url).out
+
+
 def test_waiting_survives_a_missing_answer(run: Run) -> None:
     """While waiting, an answer that does not come is asked for again."""
     begun = answer("202 Accepted", state(draining=drain(), drain_delay=0))

@@ -166,6 +166,19 @@ def test_a_drain_is_logged_with_its_reason(
     assert lines(caplog) == [("WARNING", line), ("WARNING", "drain ended")]
 
 
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(60.0001, "60 s"), (0.5, "0.5 s"), (3_600_000.0, "3600000 s")]
+)
+def test_a_lease_is_logged_as_it_was_given(
+    seconds: float, shown: str, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A fleet's is counted by the clock of Redis, and a long one needs no exponent."""
+    since = clock.time()
+    LoggingObserver().on_drain(Drain(since=since, reason="", until=since + seconds))
+    [(_, line)] = lines(caplog)
+    assert line.startswith(f"draining, for {shown}: ")
+
+
 def test_a_drain_that_sigterm_began_is_not_logged_twice(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -144,6 +144,19 @@ def test_one_command_starts_it_with_nothing(tmp_path: Path) -> None:
         assert worker.wait() == 0, worker.log()
 
 
+def test_ctrl_c_ends_it_as_sigterm_does(
+    redis: RedisServer, queue: RedisQueue, tmp_path: Path
+) -> None:
+    """What is under way is done, the rest is left in the queue, and the status is 0."""
+    with Worker(tmp_path / "worker-1.log", REDIS_URL=redis.url, CONSUMERS="1", **QUICK) as worker:
+        queue.put(Job(0.5), Job(0.5))
+        wait_until(lambda: queue.depth() == 1, "the first is taken")
+        worker.signal(signal.SIGINT)
+        assert worker.wait() == 0, worker.log()
+    assert len(rendered(tmp_path)) + queue.depth() == 2
+    assert not queue.client.keys("jobs:taken:*")
+
+
 def test_a_loop_that_hangs_fails_liveness(
     tmp_path: Path, redis: RedisServer, queue: RedisQueue
 ) -> None:

@@ -160,6 +160,7 @@ def test_a_replica_that_starts_is_no_success_yet(client: Any, where: list[str], 
         "draining": 0,
         "requests": 0,
         "websockets": 0,
+        "jobs": 0,
         "fleet": False,
     }
     client.hset(PODS, mapping={"probekit": "fleet-pods", "a": json.dumps(line)})
@@ -227,6 +228,9 @@ def test_nobody_answers(run: Run) -> None:
     code, _, err = run("status", "--redis", url, "--app", "shop", "--timeout", "0.5")
     assert code == 2
     assert "cannot be reached" in err
+    assert err.endswith(
+        "refused; is that its address, and is it up? give --redis or PROBEKIT_FLEET_REDIS\n"
+    )
     assert "hunter2" not in err
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 import time
 
 import pytest
@@ -82,6 +83,19 @@ def ending_script() -> None:
     say(str(serving.port))
 
 
+def thread_script(delay: float) -> None:
+    """Serve from a thread, which cannot take the signal over without the main thread's help."""
+    probes = Probes(drain_delay=delay)
+
+    def work() -> None:
+        with probes.serve(host=LOCAL, port=0):
+            say(probes.sigterm)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+
 def broken_script() -> None:
     """Fail in the block."""
     with Probes(drain_delay=0, observers=[]).serve(host=LOCAL, port=0) as serving:
@@ -136,3 +150,11 @@ def test_a_script_that_ends_by_itself_ends() -> None:
         assert program.said()
         assert program.end() == 1
         assert "ValueError: as it happens" in program.log()
+
+
+def test_a_block_in_another_thread_says_once_why_sigterm_is_not_taken_over() -> None:
+    """That there is no delay is not the reason, since a block needs none."""
+    with Program(thread_script, 0.0) as program:
+        assert program.said().startswith("unsupported: the application does not run in the main")
+        assert program.end() == 0
+        assert program.log().count("SIGTERM will not drain first") == 1, program.log()

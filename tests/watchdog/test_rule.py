@@ -155,9 +155,9 @@ def test_a_stall_is_over_with_the_first_sign(
     assert watched.found() is None
     stuck, over = caplog.records
     assert (stuck.levelno, over.levelno) == (logging.ERROR, logging.WARNING)
-    assert stuck.getMessage().startswith("the process has been stuck for 1.")
+    assert stuck.getMessage().startswith(f"process {os.getpid()} has been stuck for 1.")
     assert stuck.getMessage().endswith(f" s: {stall}\n{stall.stack}")
-    assert over.getMessage() == f"the process moves again, after 7.1 s: {stall}"
+    assert over.getMessage() == f"process {os.getpid()} moves again, after 7.1 s: {stall}"
     watched.pass_time(1.1)
     assert len(caplog.records) == 3
 
@@ -319,6 +319,7 @@ def test_threads_that_are_all_busy_with_the_same_requests_are_stuck(
     assert stall.cause == "all 2 threads are busy with the same requests"
     assert stall.where.endswith(" in stand_still")
     assert stall.stack.count("thread 'standing', GET /orders:\n") == 2
+    assert stall.stack.count(" in stand_still: ") == 1  # they are at the same line
     assert not watched.dog.saturated
 
 
@@ -384,7 +385,8 @@ async def test_a_real_loop_that_is_blocked_is_found(caplog: pytest.LogCaptureFix
 
         block()
         seen.append(probes.stall)
-        assert probes.service._line().stuck == str(seen[0])
+        line = probes.service._line()
+        assert (line.stuck, line.ready) == (str(seen[0]), False)
         assert not probes.service.saturated
     assert seen[0] is not None
     assert seen[0].where.startswith("tests/watchdog/test_rule.py:")

@@ -20,8 +20,8 @@ APP = Path(__file__).with_name("_app.py")
 
 PATIENCE = 20.0
 
-NOTICED = "the process has been stuck"
-OVER = "the process moves again"
+NOTICED = " has been stuck for "
+OVER = " moves again, after "
 
 CAUSES = {
     "sleep": "blocked in a call at _app.py:",
@@ -132,12 +132,12 @@ def test_a_worker_that_is_stuck_is_replaced_so_often_and_no_more(
         before = pids(server)
         hung = [Thread(target=hang, daemon=True) for _ in range(2)]
         hung[0].start()
-        wait_until(lambda: "this process ends (status 70)" in server.log(), "one ends itself")
+        wait_until(lambda: "ends (status 70)" in server.log(), "one ends itself")
         wait_until(lambda: len(now := pids(server)) == 2 and now != before, "another is there")
         hung[1].start()
-        wait_until(lambda: "the process stays" in server.log(), "the next one stays")
-        assert "have ended themselves 1 times in an hour" in server.log()
-        assert server.log().count("this process ends (status 70)") == 1
+        wait_until(lambda: " stays, since " in server.log(), "the next one stays")
+        assert "have ended themselves 1 times in an hour, and exits_per_hour=1" in server.log()
+        assert server.log().count("ends (status 70)") == 1
         release.touch()
         for thread in hung:
             thread.join(PATIENCE)

@@ -40,6 +40,7 @@ WORKER: dict[str, Any] = {
     "websockets": 0,
     "jobs": 0,
     "loop_lag": 0.0,
+    "stuck": None,
 }
 SHOWN = {"reason": "", "by": "", "since": MOMENT, "until": None, "final": False}
 

@@ -70,7 +70,7 @@ def unreached(error: Exception, source: Source) -> FleetError:
     elif isinstance(error, redis.BusyLoadingError):
         text = f"{where} is still loading its data"
     elif isinstance(error, (redis.ConnectionError, OSError)):
-        text = f"{where} cannot be reached: {source.scrub(str(error))}"
+        text = f"{where} cannot be reached: {source.scrub(str(error)).rstrip('.')}"
     else:
         text = f"what answers at {source.address} does not speak like Redis"
     return FleetError(text, answered=False)

@@ -153,12 +153,12 @@ class Service(Answers):
             companion.leave()
 
     def _line(self) -> Worker:
-        traffic = self.traffic
+        traffic, stall = self.traffic, self.stall
         return Worker(
             pid=os.getpid(),
             started=self._since,
             at=self.clock.monotonic(),
-            ready=self.inquiry.ready,
+            ready=self.inquiry.ready if stall is None else False,
             draining=self.drain.state is not None,
             requests=len(traffic.requests),
             websockets=len(traffic.websockets),
@@ -167,7 +167,7 @@ class Service(Answers):
             loop_lag=round(self.engine.heartbeat.lag, 3),
             oldest=traffic.oldest(),
             jobs=len(traffic.jobs),
-            stuck="" if (stall := self.stall) is None else str(stall),
+            stuck="" if stall is None else str(stall),
             stuck_after=self.policy.stuck_after or 0.0,
             cpu=time.process_time(),
         )
@@ -219,13 +219,17 @@ class Service(Answers):
         self.served = True
         self.engine.version += 1
 
-    def started(self) -> None:
-        """Note that it is complete: run the background checks, stand by for SIGTERM."""
+    def started(self, *, has_block: bool = False) -> None:
+        """Note that it is complete: run the background checks, stand by for SIGTERM.
+
+        Args:
+            has_block: Whether SIGTERM waits until a block is left, be there a delay or not.
+        """
         self._phase = "started"
         self.jobs.attended = True
         self.engine.version += 1
         self.engine.start()
-        self.sigterm.arm()
+        self.sigterm.arm(without_delay=has_block)
         self._keeper.start()
         self.watchdog.start()
 

@@ -127,9 +127,8 @@ class Serving:
         if self._block:
             what = {"method": "serve", "path": f"port {self.port}"}
             service.traffic.blocks[self] = what, service.clock.monotonic()
-            service.sigterm.arm(without_delay=True)
         settle(service)
-        service.started()
+        service.started(has_block=self._block)
 
     def stop(self) -> None:
         """Serve no more, and stop all that runs; do nothing if it is not served.

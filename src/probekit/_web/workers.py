@@ -57,6 +57,7 @@ def worker_body(worker: Worker, now: float) -> dict[str, Any]:
         "websockets": worker.websockets,
         "jobs": worker.jobs,
         "loop_lag": worker.loop_lag,
+        "stuck": worker.stuck or None,
     }
 
 
@@ -66,9 +67,10 @@ def workers_text(workers: Sequence[Worker], now: float) -> str:
         return ""
     return "".join(
         f"worker {worker.pid}: {READY[worker.ready]}"
-        f"{', draining' if worker.draining else ''}, {worker.requests} requests, "
-        f"{worker.websockets} WebSockets and {worker.jobs} jobs in flight, "
-        f"loop {worker.loop_lag:g} s late, said {age(now, worker.at):g} s ago\n"
+        f"{', draining' if worker.draining else ''}, requests {worker.requests}, "
+        f"websockets {worker.websockets}, jobs {worker.jobs}, "
+        f"loop {worker.loop_lag} s late, said {age(now, worker.at)} s ago"
+        f"{f'; stuck: {worker.stuck}' if worker.stuck else ''}\n"
         for worker in workers
     )
 

@@ -141,7 +141,7 @@ def add_undrain(add_parser: AddParser) -> None:
         "undrain",
         "Put the service back into traffic.",
         done="the service does not drain",
-        unwanted="it refused, or\n       SIGTERM began the drain",
+        unwanted="it refused,\n       SIGTERM began the drain, or the whole fleet drains",
     )
 
 

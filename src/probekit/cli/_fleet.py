@@ -69,7 +69,10 @@ def fleet(argv: Sequence[str]) -> int:
     try:
         return COMMANDS[options.command](connected(options), options)
     except FleetError as failure:
-        text, code = str(failure), 1 if failure.answered else 2
+        text, code = str(failure), 1
+        if not failure.answered:
+            remedy = f"is that its address, and is it up? give --redis or {REDIS_VARIABLE}"
+            text, code = f"{text}; {remedy}", 2
     except (ConfigurationError, MissingExtraError) as failure:
         text, code = str(failure), 2
     except KeyboardInterrupt:

@@ -71,7 +71,7 @@ def describe(state: State, now: float) -> str:
     if state.scope:
         reason = f" ({state.scope_reason})" if state.scope_reason else ""
         lines.append(f"scope: {state.scope}{reason}")
-    if len(state.workers) > 1:
+    if len(state.workers) > 1 or any(worker.get("stuck") for worker in state.workers):
         lines += map(worker_line, state.workers)
     lines.append(f"sigterm: {state.sigterm}")
     lines.append(f"drain_delay: {state.drain_delay:g} s")
@@ -105,7 +105,8 @@ def worker_line(worker: Mapping[str, object]) -> str:
         f"{kind} {said(kind)}" for kind in ("requests", "websockets", "jobs") if kind in worker
     ]
     parts += [f"loop {said('loop_lag')} s late", f"said {said('age')} s ago"]
-    return f"worker {said('pid')}: {', '.join(parts)}"
+    stuck = f"; stuck: {said('stuck')}" if worker.get("stuck") else ""
+    return f"worker {said('pid')}: {', '.join(parts)}{stuck}"
 
 
 def moment(text: object) -> float | None:

@@ -55,7 +55,10 @@ def count(directory: int, name: str, now: float, per_hour: int) -> str | None:
         raise files.ForeignError(f"{name} makes no sense")
     moments = [each for each in written if is_moment(each) and now - HOUR < each <= now]
     if len(moments) >= per_hour:
-        return f"workers of this server have ended themselves {len(moments)} times in an hour"
+        return (
+            f"workers of this server have ended themselves {len(moments)} times in an hour, and "
+            f"exits_per_hour={per_hour} allows no more"
+        )
     files.write(directory, name, {"at": [*moments, now]})
     return None
 

@@ -45,7 +45,8 @@ class Worker(NamedTuple):
         started: When it was started (seconds since the epoch).
         at: When it said this, or last gave a sign of life if the disk had no room for its line
             since (monotonic seconds of the machine).
-        ready: Whether its readiness passed when last looked at; None: its checks have not run yet.
+        ready: Whether its readiness passed when last looked at, and it is not stuck; None: its
+            checks have not run yet.
         draining: Whether it drains.
         requests: How many requests are in flight in it.
         websockets: How many WebSockets are open in it.

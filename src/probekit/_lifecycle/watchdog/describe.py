@@ -56,10 +56,12 @@ def threads_stall(since: float, busy: dict[int, str], count: int, stacks: Stacks
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     found = stacks.of(busy)
     blame = Counter(str(place) for places in found.values() if (place := blamed(places)))
-    lines: list[str] = []
+    # Forty threads that wait for the same lock are told once.
+    alike: dict[tuple[str, ...], list[str]] = {}
     for thread, request in busy.items():
-        lines.append(f"thread {names.get(thread, thread)!r}, {request}:")
-        lines += lines_of(found.get(thread, []))
+        title = f"thread {names.get(thread, thread)!r}, {request}:"
+        alike.setdefault(tuple(lines_of(found.get(thread, []))), []).append(title)
+    lines = [line for stack, titles in alike.items() for line in (*titles, *stack)]
     return Stall(
         since,
         f"all {count} threads are busy with the same requests",

@@ -58,7 +58,8 @@ class LastWords:
         self._replace(self._written)
         self._bounded(
             lambda: logger.error(
-                "the process has been stuck for %.1f s: %s\n%s",
+                "process %d has been stuck for %.1f s: %s\n%s",
+                os.getpid(),
                 seconds,
                 stall,
                 stall.stack or "  where, nobody knows",
@@ -71,19 +72,24 @@ class LastWords:
             if self._termination_log.read_bytes() == self._written:
                 self._replace(b"")
         self._bounded(
-            lambda: logger.warning("the process moves again, after %.1f s: %s", seconds, stall)
+            lambda: logger.warning(
+                "process %d moves again, after %.1f s: %s", os.getpid(), seconds, stall
+            )
         )
 
     def stays(self, why: str) -> None:
         """Say why it is not ended."""
-        self._bounded(lambda: logger.error("on_stuck='exit': the process stays, since %s", why))
+        self._bounded(
+            lambda: logger.error("on_stuck='exit': process %d stays, since %s", os.getpid(), why)
+        )
 
     def leave(self) -> None:
         """End the process, when all is said or the patience is over."""
 
         def farewell() -> None:
             logger.critical(
-                "on_stuck='exit': this process ends (status %d), for the server to start another",
+                "on_stuck='exit': process %d ends (status %d), for the server to start another",
+                os.getpid(),
                 EXIT_STATUS,
             )
             logging.shutdown()
