@@ -7,6 +7,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from probekit import Observer
+from probekit._lifecycle import departure
 from probekit._lifecycle.relay import RELAY
 from tests.waiting import wait_until
 from tests.web._asking import HeldClock, make_probes
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from probekit import Probes
+    from probekit import Drain, Probes
 
     from ._signals import StandIn
 
@@ -82,6 +84,59 @@ def test_a_fault_after_the_hand_over_hands_nothing_over_again(
     assert signal.getsignal(signal.SIGTERM) == server.handle
     clock.broken = False
     end(probes)
+
+
+class Hanging(Observer):
+    """Hears of a drain, and does not come back."""
+
+    def __init__(self) -> None:
+        self.release = threading.Event()
+
+    def on_drain(self, drain: Drain | None) -> None:
+        """Hold up whoever tells it."""
+        del drain
+        self.release.wait(20)
+
+
+LATE = "the drain has not come to its end in time"
+
+
+def test_what_holds_up_the_thread_holds_up_no_signal(
+    server: StandIn, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An observer that hangs is left behind when a drain ought to have ended."""
+    monkeypatch.setattr(departure, "ABANDON", 0.0)
+    observer = Hanging()
+    probes = started(0.1, observer, linger=0.1)
+    sigterm()
+    assert state(probes) == [True]
+    server.arrived(10)
+    wait_until(lambda: LATE in caplog.text, "it is said")
+    observer.release.set()
+    end(probes)
+    assert len(server.signals) == 1
+
+
+def test_a_drain_that_has_handed_over_is_not_late(
+    server: StandIn, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in flight may take its time then, and the server hears nothing twice."""
+    monkeypatch.setattr(departure, "ABANDON", 0.0)
+    monkeypatch.setattr(departure, "SLACK", 0.5)
+    probes = started(0.1, linger=0.1)
+    probes.service.traffic.requests["slow"] = {"method": "GET", "path": "/slow"}, 0.0
+    sigterm()
+    server.arrived(10)
+    wait_until(lambda: not limits(), "its time is over")
+    probes.service.traffic.requests.clear()
+    end(probes)
+    assert LATE not in caplog.text
+    assert len(server.signals) == 1
+
+
+def limits() -> list[threading.Thread]:
+    """Return the threads that watch the time of a drain."""
+    return [each for each in threading.enumerate() if each.name == "probekit:sigterm-limit"]
 
 
 def test_a_fault_leaves_the_thread_for_the_next_life(server: StandIn) -> None:

@@ -14,6 +14,7 @@ from probekit._core.heartbeat import Heartbeat
 from probekit._core.portal import PORTAL, SIDE
 from probekit._lifecycle.pod.records import Worker
 from probekit._lifecycle.service import Service
+from probekit._lifecycle.watchdog.signs import LoopSigns
 from probekit._lifecycle.watchdog.stall import Stall
 from tests.waiting import wait_until
 from tests.web._asking import make_probes
@@ -274,6 +275,19 @@ def test_a_thread_that_died_is_replaced(probes: Probes) -> None:
         wait_until(lambda: not asyncio.all_tasks(loop), "the connection has ended")
         kill(SIDE)
         wait_until(lambda: listens(serving.port), "it answers again")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_checks_whose_thread_died_get_another_at_the_next_question(probes: Probes) -> None:
+    """What no longer turns is not stuck, or that would be said for ever, and nothing be asked."""
+    probes.readiness(lambda: None, name="check", max_age=0)
+    with probes.serve(host=LOCAL, port=0) as serving:
+        assert ask(serving.port, "/readyz").status == 200
+        kill(PORTAL)
+        signs = LoopSigns(probes.service.engine.heartbeat, probes.service.traffic)
+        assert all(signs.seen(ask_tasks=True) for _ in range(3))
+        time.sleep(0.11)  # so long is an answer repeated
+        assert ask(serving.port, "/readyz").status == 200
 
 
 def kill(portal: Portal) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -13,6 +14,7 @@ from anyio import to_thread
 
 from probekit import ConfigurationError, Probes
 from probekit._core.portal import SIDE
+from probekit._web import serving
 from probekit._web.side import Side
 from probekit.asgi import ProbeMiddleware
 from probekit.wsgi import ProbeMiddleware as WSGIMiddleware
@@ -246,6 +248,66 @@ async def test_a_block_that_is_cancelled_is_left_in_order() -> None:
     assert not listens(port)
     assert probes.service.phase == "idle"
     assert not probes.service.traffic.blocks
+
+
+class Job:
+    """A job on a thread, which takes longer than everything else has to end."""
+
+    def __init__(self, probes: Probes) -> None:
+        self.abandoned: list[str] = []
+        self._work = probes.work("slow", on_abandon=self.abandoned.append)
+        self._work.__enter__()
+        self.left = threading.Event()
+        threading.Thread(target=self._end, daemon=True).start()
+
+    def _end(self) -> None:
+        self.left.wait(10)
+        time.sleep(2)
+        self._work.__exit__()
+
+
+def test_a_block_waits_for_jobs_as_long_as_they_may_linger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time that all else has to end is not theirs; the port is free when the block is left."""
+    monkeypatch.setattr(serving, "ENDING", 0.5)
+    monkeypatch.setattr(serving, "ABANDON", 0.0)
+    probes = make_probes(linger=15)
+
+    async def main() -> Job:
+        async with probes.serve(host=LOCAL, port=0):
+            job = Job(probes)
+            job.left.set()
+        assert not probes.service.listeners
+        return job
+
+    assert asyncio.run(main()).abandoned == []
+    with probes.serve(host=LOCAL, port=0):
+        job = Job(probes)
+        job.left.set()
+    assert (job.abandoned, probes.service.listeners, probes.service.phase) == ([], [], "idle")
+
+
+def test_an_end_that_is_cancelled_frees_the_port() -> None:
+    """Ctrl-C amid the end cancels the task itself, whatever it has shielded."""
+    probes, port = make_probes(linger=15), free_port()
+
+    async def serve() -> None:
+        async with probes.serve(host=LOCAL, port=port):
+            unfinished.append(probes.work("slow").__enter__())
+
+    async def main() -> None:
+        task = asyncio.create_task(serve())
+        while "ended" not in probes.sigterm:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not listens(port)
+
+    unfinished: list[object] = []
+    asyncio.run(main())
+    assert not probes.service.listeners
+    with probes.serve(host=LOCAL, port=port):
+        assert listens(port)
 
 
 @pytest.mark.anyio

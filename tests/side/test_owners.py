@@ -6,11 +6,13 @@ import asyncio
 import os
 import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import anyio
 import pytest
+import trio
 from anyio import to_thread
 
 from probekit import Probe
@@ -173,8 +175,8 @@ def test_who_takes_it_meanwhile_keeps_it(probes: Probes) -> None:
 
     async def ask_late() -> bool:
         asked = asyncio.ensure_future(engine.refresh([*engine.states[Probe.READINESS].values()]))
-        await asyncio.sleep(0)  # it has been put to PORTAL, which stands still
-        thread.start()
+        await asyncio.sleep(0)  # the question is put
+        thread.start()  # while PORTAL stands still, and so cannot take it yet
         return await asked
 
     released = threading.Event()
@@ -212,16 +214,34 @@ def test_a_forked_child_serves_nothing_until_it_serves_itself() -> None:
     with probes.serve(host=LOCAL, port=0) as serving:
         port = serving.port
         assert ask(port, "/readyz").status == 200
-        child = os.fork()
-        if child == 0:
-            signal.alarm(10)
-            try:
-                os._exit(in_the_child(probes, port))
-            finally:
-                os._exit(99)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert exit_status_of_a_child(probes, port) == 0
         assert ask(serving.port, "/readyz").status == 200
         assert probes.service.listeners
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_child_of_a_thread_of_trios_has_a_loop_of_its_own() -> None:
+    """The parent's run is there in memory and takes questions, but nobody will answer them."""
+    probes = make_probes()
+    probes.readiness(lambda: None, name="check")
+
+    async def main() -> int:
+        async with probes.serve(host=LOCAL, port=0) as serving:
+            return await trio.to_thread.run_sync(exit_status_of_a_child, probes, serving.port)
+
+    assert trio.run(main) == 0
+
+
+def exit_status_of_a_child(probes: Probes, port: int) -> int:
+    """Fork, and return what the child finds."""
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        try:
+            os._exit(in_the_child(probes, port))
+        finally:
+            os._exit(99)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def in_the_child(probes: Probes, port: int) -> int:
@@ -234,4 +254,8 @@ def in_the_child(probes: Probes, port: int) -> int:
     with probes.serve(host=LOCAL, port=0) as own:
         if ask(own.port, "/readyz").status != 503:
             return 3
+        probes.undrain()
+        time.sleep(0.11)  # so long is an answer repeated
+        if ask(own.port, "/readyz").status != 200:
+            return 4
     return 0

@@ -10,10 +10,12 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import anyio.lowlevel
 import pytest
 
 from probekit import ConfigurationError, Probes
+from probekit._core.loops import current_loop
 from probekit._lifecycle.watchdog.cause import Effort
 from tests.waiting import wait_until
 
@@ -87,6 +89,10 @@ class Tasks:
     def __init__(self) -> None:
         self.task: Any = None
 
+    def is_running(self) -> bool:
+        """Return whether it turns."""
+        return True
+
     def running_task(self) -> Any:
         """Return the one under way."""
         return self.task
@@ -128,6 +134,22 @@ def test_no_task_is_kept_alive(kennel: Making) -> None:
     loop.task = None
     gc.collect()
     assert gone() is None
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_loop_that_has_ended_is_not_stuck(backend: str, kennel: Making) -> None:
+    """Without a lifespan nobody stops its heartbeat: a script's loop, or a test client's."""
+    watched = kennel(on_stuck="exit")
+
+    async def main() -> None:
+        watched.heartbeat.start(current_loop())
+        watched.pass_time(0.9)
+
+    anyio.run(main, backend=backend)
+    assert watched.heartbeat.thread is not None
+    watched.pass_time(60)
+    assert watched.found() is None
+    assert not watched.exits
 
 
 def test_a_look_that_comes_late_blames_nobody(kennel: Making) -> None:

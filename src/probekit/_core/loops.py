@@ -150,6 +150,7 @@ class TrioLoop:
 
         self._trio = trio
         self._token = trio.lowlevel.current_trio_token()
+        self._pid = os.getpid()
         self.cancelled: type[BaseException] = trio.Cancelled
         # What belongs to this thread of a threading.local that trio keeps to itself.
         context = getattr(sys.modules.get("trio._core._run"), "GLOBAL_RUN_CONTEXT", nothing)
@@ -159,7 +160,8 @@ class TrioLoop:
         return in_trio() and self._trio.lowlevel.current_trio_token() is self._token
 
     def is_running(self) -> bool:
-        return self.call_threadsafe(nothing)
+        # In a child that was forked while it turned, the token knows of no end.
+        return os.getpid() == self._pid and self.call_threadsafe(nothing)
 
     def spawn(
         self, main: Callable[[], Coroutine[Any, Any, None]], *, name: str, context: Context
@@ -191,7 +193,13 @@ class TrioLoop:
                 callback()
 
         self._spawn(task, name=callback)
-        return scope.cancel
+
+        def cancel() -> None:
+            # Elsewhere it is a forked child that lets go of it: nothing is left to be cancelled.
+            if self.is_current():
+                scope.cancel()
+
+        return cancel
 
     def _spawn(self, task: Callable[[], Coroutine[Any, Any, None]], **options: Any) -> None:
         # A run of trio that is ending takes no more tasks. Nobody will miss this one.
@@ -200,7 +208,8 @@ class TrioLoop:
 
     def call_threadsafe(self, callback: Callable[[], None]) -> bool:
         try:
-            self._token.run_sync_soon(callback)
+            # A loop that stands still is asked over and over whether it turns.
+            self._token.run_sync_soon(callback, idempotent=callback is nothing)
         except self._trio.RunFinishedError:
             return False
         return True

@@ -40,6 +40,8 @@ LOOKED_EVERY = 0.05
 """Seconds between two looks at the traffic."""
 BEFORE_THE_LIMIT = 0.5
 """Seconds before the server cuts what is in flight, when there is still time to name it."""
+SLACK = 1.0
+"""Seconds that a drain may take beyond all that it waits for."""
 LONG = 2.0
 """Seconds after the hand-over that are worth a line in the log where no limit is known."""
 
@@ -82,7 +84,7 @@ class Departure:
         below: Below,
         events: Events,
         *,
-        hand_over: Callable[[], None],
+        hand_over: Callable[[], object],
     ) -> None:
         # Its own list: who leaves meanwhile still has traffic to look at, and an application that
         # starts when these have ended has nothing to do with it.
@@ -98,6 +100,13 @@ class Departure:
         """Take somebody along who came in late."""
         if member not in self._members:
             self._members.append(member)
+
+    def left(self) -> float:
+        """Return the seconds until the signal ought to have been handed over, however it went."""
+        plans = [member.plan for member in tuple(self._members)]
+        longest = max((plan.longest for plan in plans), default=0.0)
+        longest += max((plan.linger for plan in plans), default=0.0)
+        return self._began + longest + ABANDON + SLACK - time.monotonic()
 
     def run(self) -> None:
         """Go through all the steps; return when nothing is in flight or the application ends."""

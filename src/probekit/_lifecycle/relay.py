@@ -9,6 +9,7 @@ import queue
 import signal
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from probekit._lifecycle import main_thread
@@ -224,21 +225,47 @@ class Relay:
         if events is not self._events or layer is None:
             return  # it has ended already
 
-        def send_again() -> None:
+        def send_again() -> bool:
             with self._lock:
-                if self._layer is not layer:
-                    return  # it has ended meanwhile, or a second signal came
+                if self._layer is not layer or self._since == -math.inf:
+                    return False  # it has ended meanwhile, or was sent, or a second signal came
                 self._since = -math.inf  # "time is up" and "second signal" are one path
                 main_thread.send_signal(signal.SIGTERM)
+                return True
 
-        self._departure = Departure(self._members, layer.below, events, hand_over=send_again)
+        departure = Departure(self._members, layer.below, events, hand_over=send_again)
+        self._departure = departure
+        stopped = in_time(departure, send_again)
         try:
-            self._departure.run()
+            departure.run()
         except Exception:
             logger.exception("SIGTERM: probekit failed to drain; handing the signal over now")
             send_again()
         finally:
             self._departure = None
+            stopped.set()
+
+
+def in_time(departure: Departure, send_again: Callable[[], bool]) -> threading.Event:
+    """Send the signal again when a drain ought to have ended; return what prevents it.
+
+    Its own thread tells observers and logs, and either may hang.
+    """
+    stopped = threading.Event()
+
+    def wait() -> None:
+        while (left := departure.left()) > 0:
+            if stopped.wait(left):
+                return
+        if send_again():
+            logger.error(
+                "SIGTERM: the drain has not come to its end in time, since an observer or the log "
+                "holds up its thread; handing the signal over now"
+            )
+
+    with suppress(RuntimeError):  # no thread can be started
+        threading.Thread(target=wait, name="probekit:sigterm-limit", daemon=True).start()
+    return stopped
 
 
 RELAY = Relay()

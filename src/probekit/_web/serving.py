@@ -6,11 +6,12 @@ import os
 import threading
 from typing import TYPE_CHECKING, TypedDict, cast
 
-from anyio import move_on_after, to_thread
+from anyio import CancelScope, move_on_after, to_thread
 
 from probekit._core.loops import find_loop, nothing
 from probekit._core.options import refuse_unknown
 from probekit._core.portal import PORTAL
+from probekit._lifecycle.jobs import ABANDON
 from probekit._web.endpoints import EndpointOptions
 from probekit._web.side import Side
 from probekit.exceptions import ConfigurationError
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["MiddlewareOptions", "Serving", "SideOptions", "begin", "split"]
 
 ENDING = 5.0
-"""Seconds that everything has to end when a block is left."""
+"""Seconds that everything has to end when a block is left, beside the jobs."""
 
 
 class SideOptions(TypedDict, total=False):
@@ -137,7 +138,7 @@ class Serving:
         """
         if not self._leave():
             return
-        ended = threading.Event()
+        ended, limit = threading.Event(), self._limit
 
         async def end() -> None:
             try:
@@ -147,11 +148,16 @@ class Serving:
 
         engine = self._service.engine
         if not engine.lives or not engine.spawn_threadsafe(
-            end, name="probekit:stop", timeout=ENDING, overdue=nothing
+            end, name="probekit:stop", timeout=limit, overdue=nothing
         ):
             PORTAL.run(end)
         elif find_loop() is None:
-            ended.wait(ENDING)
+            ended.wait(limit)
+
+    @property
+    def _limit(self) -> float:
+        """Seconds until the jobs are done or given back, and all else has ended."""
+        return self._service.sigterm.plan.linger + ABANDON + ENDING
 
     def _leave(self) -> bool:
         if self._pid != os.getpid():
@@ -163,10 +169,13 @@ class Serving:
         return True
 
     async def _end(self) -> None:
-        await self._service.stopped()
-        self._service.closed()
-        await to_thread.run_sync(self._side.close)
-        self._side.withdraw()
+        try:
+            await self._service.stopped()
+            self._service.closed()
+        finally:  # cancelled, or it would hold the port against the next that serves
+            with CancelScope(shield=True):
+                await to_thread.run_sync(self._side.close)
+            self._side.withdraw()
 
     def __enter__(self) -> Self:
         """Begin."""
@@ -200,7 +209,7 @@ class Serving:
     ) -> None:
         """Stop, also where the task is cancelled."""
         if self._leave():
-            with move_on_after(ENDING, shield=True):
+            with move_on_after(self._limit, shield=True):
                 await self._end()
 
 

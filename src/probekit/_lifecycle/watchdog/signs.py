@@ -63,16 +63,21 @@ class LoopSigns:
         self._task: object = UNSEEN
 
     def seen(self, *, ask_tasks: bool) -> bool:
-        """Whether there was a sign since the last look, or there is no loop."""
+        """Whether there was a sign since the last look, or there is no loop that turns."""
         heartbeat = self._heartbeat
         now = heartbeat.thread, heartbeat.beats, self._traffic.latest
         before, self._before = self._before, now
-        if heartbeat.thread is None or now != before:
+        if heartbeat.thread is None or now != before or self._has_ended():
             # The rest is looked at while a beat is overdue, and at no other time.
             self._finished.forget()
             self._task = UNSEEN
             return True
         return any([self._finished.look(), ask_tasks and self._runs_another_task()])
+
+    def _has_ended(self) -> bool:
+        # Without a lifespan nobody tells of it: asyncio.run() has returned, or a thread has died.
+        loop = self._heartbeat.loop
+        return loop is not None and not loop.is_running()
 
     def _runs_another_task(self) -> bool:
         loop = self._heartbeat.loop
