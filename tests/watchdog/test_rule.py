@@ -358,7 +358,7 @@ def test_threads_that_nobody_has_noted_are_stuck_all_the_same(kennel: Making) ->
     [key] = threaded(watched, 1)
     watched.traffic.requests[key] = SCOPE, 0.0
     watched.pass_time(1.2)
-    assert str(watched.found()) == "all 1 threads are busy with the same requests"
+    assert str(watched.found()) == "the only thread is busy with the same request"
 
 
 # -- living -----------------------------------------------------------------------------------

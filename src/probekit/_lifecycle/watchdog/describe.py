@@ -56,13 +56,18 @@ def threads_stall(since: float, busy: dict[int, str], count: int, stacks: Stacks
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     found = stacks.of(busy)
     blame = Counter(str(place) for places in found.values() if (place := blamed(places)))
+    what = (
+        "the only thread is busy with the same request"
+        if count == 1
+        else f"all {count} threads are busy with the same requests"
+    )
     lines: list[str] = []
     for thread, request in busy.items():
         lines.append(f"thread {names.get(thread, thread)!r}, {request}:")
         lines += lines_of(found.get(thread, []))
     return Stall(
         since,
-        f"all {count} threads are busy with the same requests",
+        what,
         where=next((where for where, _ in blame.most_common(1)), ""),
         stack="\n".join(lines),
     )
