@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import linecache
 import logging
 import os
 import threading
@@ -44,6 +45,26 @@ def test_a_loop_without_a_sign_is_stuck_after_the_threshold(kennel: Making) -> N
     assert stall.where.endswith(" in stand_still")
     assert f"  {stall.where}: self._go_on.wait(20)\n" in stall.stack
     assert (stall.task, stall.check) == ("", "")
+
+
+def test_probers_hear_of_it_before_its_stack_is_read(
+    kennel: Making, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside a thread that computes, to read the sources of a deep stack takes a while."""
+    watched = kennel()
+    known: list[str] = []
+
+    def read(_file: str, _line: int) -> str:
+        stall = watched.found()
+        known.append("" if stall is None else stall.where)
+        return "the source"
+
+    monkeypatch.setattr(linecache, "getline", read)
+    watched.pass_time(1.2)
+    stall = watched.found()
+    assert stall is not None
+    assert set(known) == {stall.where}
+    assert f"  {stall.where}: the source\n" in stall.stack
 
 
 def test_a_beat_is_a_sign(kennel: Making) -> None:
