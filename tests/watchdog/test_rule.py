@@ -296,6 +296,21 @@ def test_starved_is_not_stuck(kennel: Making, standing: Standing, tmp_path: Path
     assert stall.cause == "busy in Python code"
 
 
+def test_who_shares_a_cpu_is_not_starved(
+    kennel: Making, standing: Standing, tmp_path: Path
+) -> None:
+    """It has its turn in slices: between some looks more than enough, between others nothing."""
+    watched = kennel()
+    watched.dog.effort = Effort(tmp_path)
+    thread = Described(tmp_path, standing.native)
+    for _ in range(6):
+        watched.pass_time(0.1, each=thread.use(1.0, "R"))
+        watched.pass_time(0.1, each=thread.use(0.0, "R"))
+    stall = watched.found()
+    assert stall is not None
+    assert stall.cause == "busy in Python code"
+
+
 def test_of_this_process_the_operating_system_tells(kennel: Making) -> None:
     """As it is: a thread that waits for a lock is blocked."""
     watched = kennel()
