@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import linecache
 import logging
 import os
 import threading
@@ -46,6 +47,26 @@ def test_a_loop_without_a_sign_is_stuck_after_the_threshold(kennel: Making) -> N
     assert stall.where.endswith(" in stand_still")
     assert f"  {stall.where}: self._go_on.wait(20)\n" in stall.stack
     assert (stall.task, stall.check) == ("", "")
+
+
+def test_probers_hear_of_it_before_its_stack_is_read(
+    kennel: Making, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside a thread that computes, to read the sources of a deep stack takes a while."""
+    watched = kennel()
+    known: list[str] = []
+
+    def read(_file: str, _line: int) -> str:
+        stall = watched.found()
+        known.append("" if stall is None else stall.where)
+        return "the source"
+
+    monkeypatch.setattr(linecache, "getline", read)
+    watched.pass_time(1.2)
+    stall = watched.found()
+    assert stall is not None
+    assert set(known) == {stall.where}
+    assert f"  {stall.where}: the source\n" in stall.stack
 
 
 def test_a_beat_is_a_sign(kennel: Making) -> None:
@@ -297,6 +318,21 @@ def test_starved_is_not_stuck(kennel: Making, standing: Standing, tmp_path: Path
     assert stall.cause == "busy in Python code"
 
 
+def test_who_shares_a_cpu_is_not_starved(
+    kennel: Making, standing: Standing, tmp_path: Path
+) -> None:
+    """It has its turn in slices: between some looks more than enough, between others nothing."""
+    watched = kennel()
+    watched.dog.effort = Effort(tmp_path)
+    thread = Described(tmp_path, standing.native)
+    for _ in range(6):
+        watched.pass_time(0.1, each=thread.use(1.0, "R"))
+        watched.pass_time(0.1, each=thread.use(0.0, "R"))
+    stall = watched.found()
+    assert stall is not None
+    assert stall.cause == "busy in Python code"
+
+
 def test_of_this_process_the_operating_system_tells(kennel: Making) -> None:
     """As it is: a thread that waits for a lock is blocked."""
     watched = kennel()
@@ -381,7 +417,7 @@ def test_threads_that_nobody_has_noted_are_stuck_all_the_same(kennel: Making) ->
     [key] = threaded(watched, 1)
     watched.traffic.requests[key] = SCOPE, 0.0
     watched.pass_time(1.2)
-    assert str(watched.found()) == "all 1 threads are busy with the same requests"
+    assert str(watched.found()) == "the only thread is busy with the same request"
 
 
 # -- living -----------------------------------------------------------------------------------

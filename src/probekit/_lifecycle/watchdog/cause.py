@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,6 +16,11 @@ TASKS = Path("/proc/self/task")
 
 ENOUGH = 0.3
 """The share of a CPU that a thread which computes gets, unless it is starved of it."""
+
+
+LOOKS = 5
+"""Looks over which that is judged: on a busy machine a thread has its turn in slices, and between
+two looks there may be none."""
 
 
 class Load(NamedTuple):
@@ -44,6 +50,7 @@ class Effort:
     def forget(self) -> None:
         """Begin anew: they have moved."""
         self._before: Load | None = None
+        self._lately: deque[tuple[float, float]] = deque(maxlen=LOOKS)
         self._used = self._over = 0.0
 
     def skip(self) -> None:
@@ -65,7 +72,9 @@ class Effort:
         if before is None or now is None:
             return seconds
         used = now.seconds - before.seconds
-        counted = used if now.runnable and used < ENOUGH * seconds else seconds
+        self._lately.append((used, seconds))
+        lately, over = map(sum, zip(*self._lately, strict=True))
+        counted = used if now.runnable and lately < ENOUGH * over else seconds
         self._used += used
         self._over += counted
         return counted

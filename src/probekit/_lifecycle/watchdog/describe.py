@@ -10,14 +10,18 @@ from probekit._lifecycle.watchdog.places import blamed, lines_of
 from probekit._lifecycle.watchdog.stall import Stall
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from probekit._core.engine import Engine
     from probekit._lifecycle.watchdog.stacks import Stacks
 
 __all__ = ["loop_stall", "threads_stall"]
 
 
-def loop_stall(since: float, engine: Engine, stacks: Stacks, *, cause: str) -> Stall:
-    """Describe a loop that stands still.
+def loop_stall(
+    since: float, engine: Engine, stacks: Stacks, *, cause: str
+) -> tuple[Stall, Callable[[], str]]:
+    """Describe a loop that stands still; the second part writes its stack out.
 
     Args:
         since: When it last moved (monotonic seconds).
@@ -34,18 +38,16 @@ def loop_stall(since: float, engine: Engine, stacks: Stacks, *, cause: str) -> S
         for states in engine.states.values()
         for name, state in states.copy().items()
     }
-    return Stall(
-        since,
-        cause,
-        where=str(blamed(places) or ""),
-        task=task,
-        check=labels.get(task, ""),
-        stack="\n".join(lines_of(places)),
+    stall = Stall(
+        since, cause, where=str(blamed(places) or ""), task=task, check=labels.get(task, "")
     )
+    return stall, lambda: "\n".join(lines_of(places))
 
 
-def threads_stall(since: float, busy: dict[int, str], count: int, stacks: Stacks) -> Stall:
-    """Describe threads that are all busy with the same requests.
+def threads_stall(
+    since: float, busy: dict[int, str], count: int, stacks: Stacks
+) -> tuple[Stall, Callable[[], str]]:
+    """Describe threads that are all busy with the same requests; the second part as above.
 
     Args:
         since: When one of them last was free, or began or ended something (monotonic seconds).
@@ -56,18 +58,22 @@ def threads_stall(since: float, busy: dict[int, str], count: int, stacks: Stacks
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     found = stacks.of(busy)
     blame = Counter(str(place) for places in found.values() if (place := blamed(places)))
-    # Forty threads that wait for the same lock are told once.
-    alike: dict[tuple[str, ...], list[str]] = {}
-    for thread, request in busy.items():
-        title = f"thread {names.get(thread, thread)!r}, {request}:"
-        alike.setdefault(tuple(lines_of(found.get(thread, []))), []).append(title)
-    lines = [line for stack, titles in alike.items() for line in (*titles, *stack)]
-    return Stall(
-        since,
-        f"all {count} threads are busy with the same requests",
-        where=next((where for where, _ in blame.most_common(1)), ""),
-        stack="\n".join(lines),
+    what = (
+        "the only thread is busy with the same request"
+        if count == 1
+        else f"all {count} threads are busy with the same requests"
     )
+    where = next((where for where, _ in blame.most_common(1)), "")
+
+    def write() -> str:
+        # Forty threads that wait for the same lock are told once.
+        alike: dict[tuple[str, ...], list[str]] = {}
+        for thread, request in busy.items():
+            title = f"thread {names.get(thread, thread)!r}, {request}:"
+            alike.setdefault(tuple(lines_of(found.get(thread, []))), []).append(title)
+        return "\n".join(line for stack, titles in alike.items() for line in (*titles, *stack))
+
+    return Stall(since, what, where=where), write
 
 
 def name_of(task: Any) -> str:

@@ -166,13 +166,19 @@ class Watchdog:
     def _stuck(self, now: float, stacks: Stacks) -> None:
         if self._traffic.threaded:
             busy, count = self._thread_signs.busy(), self._traffic.threads or 0
-            stall = threads_stall(self._sign, busy, count, stacks)
+            stall, write = threads_stall(self._sign, busy, count, stacks)
         else:
-            stall = loop_stall(self._sign, self._engine, stacks, cause=self.effort.cause)
-        # It may have been stopped meanwhile: whatever held the loop has let go.
-        self.stall = stall if self._stacks is stacks else None
+            stall, write = loop_stall(self._sign, self._engine, stacks, cause=self.effort.cause)
+        # Probers hear of it first: what computes keeps the GIL, and to read sources takes it often.
+        self._hold(stall, stacks)
+        stall = stall._replace(stack=write())
+        self._hold(stall, stacks)
         self.last_words.stuck(stall, now - self._sign)
         self._leave(now, first=True)
+
+    def _hold(self, stall: Stall, stacks: Stacks) -> None:
+        # It may have been stopped meanwhile: whatever held the loop has let go.
+        self.stall = stall if self._stacks is stacks else None
 
     # -- leaving ------------------------------------------------------------------------------
 
