@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from anyio import to_thread
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from probekit._core.clock import Clock
     from probekit._core.model import Drain
-    from probekit._lifecycle.companion import Companion, Listener
     from probekit._lifecycle.plan import Plan
     from probekit._lifecycle.pod.pod import Pod
     from probekit._lifecycle.watchdog.policy import Policy
@@ -41,12 +40,40 @@ if TYPE_CHECKING:
 
     Farewell: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
-__all__ = ["Service"]
+__all__ = ["Companion", "Listener", "Service"]
 
 FAREWELL = 5.0
 """Seconds for which it is tried to tell a client that it must go."""
 PARTING = 1.0
 """Seconds that the keeper has to end."""
+
+
+class Companion(Protocol):
+    """What goes along with a service on a thread: it must not raise."""
+
+    def keep(self) -> None:
+        """Do what is to be done twice a second."""
+        ...
+
+    def leave(self) -> None:
+        """Do what is to be done at the end, in a few seconds at most."""
+        ...
+
+
+class Listener(Protocol):
+    """Who takes connections for a service, beside the server of the application."""
+
+    def listen(self) -> None:
+        """Take connections, if it does not yet.
+
+        Raises:
+            ConfigurationError: If that cannot be.
+        """
+        ...
+
+    def try_to_listen(self) -> None:
+        """Do the same where a request must not fail: what it would raise is logged."""
+        ...
 
 
 class Service(Answers):
