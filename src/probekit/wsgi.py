@@ -27,7 +27,7 @@ __all__ = ["EndpointOptions", "ProbeMiddleware", "WSGIApp"]
 StartResponse: TypeAlias = "Callable[..., Any]"
 WSGIApp: TypeAlias = "Callable[[dict[str, Any], StartResponse], Iterable[bytes]]"
 
-logger = logging.getLogger("probekit")
+logger: logging.Logger = logging.getLogger("probekit")
 
 
 class ProbeMiddleware:
