@@ -160,6 +160,7 @@ def test_a_replica_that_starts_is_no_success_yet(client: Any, where: list[str], 
         "draining": 0,
         "requests": 0,
         "websockets": 0,
+        "jobs": 0,
         "fleet": False,
     }
     client.hset(PODS, mapping={"probekit": "fleet-pods", "a": json.dumps(line)})
