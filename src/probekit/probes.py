@@ -39,7 +39,8 @@ class Probes(Declaring, Standalone, Working):
     """The checks of an application, and its way out of service.
 
     Make one, declare checks on it, and mount it with a door: `probekit.asgi.ProbeMiddleware`,
-    `probekit.asgi.probe_app` or `probekit.starlette.routes`.
+    `probekit.asgi.probe_app`, `probekit.starlette.routes`, `probekit.wsgi.ProbeMiddleware` or
+    `probekit.flask.init_app`. Where there is no server, call `serve` or `start`.
 
     Args:
         name: Tells several of them in one process apart in metrics.

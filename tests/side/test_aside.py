@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import re
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from probekit._core.heartbeat import Heartbeat
 from probekit._core.portal import PORTAL, SIDE
-from probekit._lifecycle.pod.records import Worker
-from probekit._lifecycle.service import Service
 from probekit._lifecycle.watchdog.signs import LoopSigns
-from probekit._lifecycle.watchdog.stall import Stall
+from probekit.wsgi import ProbeMiddleware
+from tests.alive._stage import Stage
 from tests.waiting import wait_until
 from tests.web._asking import make_probes
+from tests.wsgi._asking import ask as ask_wsgi
 
 from ._asking import ask, listens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from wsgiref.types import StartResponse, WSGIEnvironment
 
     from probekit import Probes
     from probekit._core.portal import Portal
+    from probekit.wsgi import WSGIApp
+    from tests.e2e.clients import Answer
 
 LOCAL = "127.0.0.1"
 
@@ -151,91 +156,109 @@ def test_liveness_keeps_its_last_results_while_the_loop_is_late(application: App
     wait_until(lambda: ask(application.port, "/healthz").status == 200, "it has run again")
 
 
-@pytest.fixture
-def stalls(monkeypatch: pytest.MonkeyPatch) -> list[Stall]:
-    """Return what every service is stuck in, if it is anything."""
-    stalls: list[Stall] = []
-    monkeypatch.setattr(Service, "stall", property(lambda _: next(iter(stalls), None)))
-    return stalls
+BLOCKED = r" s: \S.* at \S*test_aside\.py:\d+ in block"
+"""What the watchdog says of `Application.stand_still`."""
 
 
-def stuck(seconds: float = 6.2) -> Stall:
-    """Return a standstill that has lasted so long."""
-    since = time.monotonic() - seconds
-    return Stall(since, "blocked in a call", "app.py:22 in handler", "task 'x'", stack="secret")
-
-
-def test_a_process_that_is_stuck_is_not_alive(
-    application: Application, stalls: list[Stall]
-) -> None:
+def test_a_process_that_is_stuck_is_not_alive() -> None:
     """The answer has the frame, in every form, and readiness says so at once."""
-    stalls.append(stuck())
-    text = " s: blocked in a call at app.py:22 in handler (task 'x')"
-    for path in ("/healthz", "/readyz"):
-        answer = ask(application.port, path)
-        assert (answer.status, answer.json()["status"]) == (503, "unhealthy")
-        assert answer.message is not None
-        assert answer.message.startswith("the event loop has stood still for 6.")
-        assert answer.message.endswith(text)
-    lines = ask(application.port, "/healthz?verbose").body.decode().splitlines()
-    assert lines[0].startswith("[-]the event loop has stood still")
-    assert lines[1:] == ["healthz check failed"]
-    draft = ask(application.port, "/healthz", "Accept: application/health+json").json()
-    assert draft["output"].endswith(text)
-    assert ask(application.port, "/startupz").status == 200
-    stalls.clear()
-    wait_until(lambda: ask(application.port, "/healthz").status == 200, "it is alive again")
+    with Application(make_probes(stuck_after=0.5)) as application:
+        port, go_on = application.port, application.stand_still()
+        try:
+            wait_until(lambda: ask(port, "/healthz").status == 503, "it is noticed")
+            for path in ("/healthz", "/readyz"):
+                answer = ask(port, path)
+                assert (answer.status, answer.json()["status"]) == (503, "unhealthy")
+                assert said(answer, r"the event loop has stood still for \d+\.\d" + BLOCKED)
+            lines = ask(port, "/healthz?verbose").body.decode().splitlines()
+            assert lines[0].startswith("[-]the event loop has stood still")
+            assert lines[1:] == ["healthz check failed"]
+            draft = ask(port, "/healthz", "Accept: application/health+json").json()
+            assert re.search(BLOCKED, draft["output"])
+            assert ask(port, "/startupz").status == 200
+        finally:
+            go_on()
+        wait_until(lambda: ask(port, "/healthz").status == 200, "it is alive again")
 
 
-def test_strangers_are_not_told_where(probes: Probes, stalls: list[Stall]) -> None:
+def test_strangers_are_not_told_where() -> None:
     """Where no details are shown there is no file and no line."""
-    stalls.append(stuck())
-    with probes.serve(host=LOCAL, port=0, details="status") as serving:
-        message = ask(serving.port, "/healthz").message
-    assert message is not None
-    assert message.startswith("the application has stood still for 6.")
-    assert message.endswith(" s")
+    go_on = threading.Event()
+
+    def compute() -> None:
+        ends = time.monotonic() + 15
+        while not go_on.is_set() and time.monotonic() < ends:
+            pass
+
+    with make_probes(stuck_after=0.5).serve(host=LOCAL, port=0, details="status") as serving:
+        PORTAL.post(compute)
+        try:
+            wait_until(lambda: ask(serving.port, "/healthz").status == 503, "it is noticed")
+            answer = ask(serving.port, "/healthz")
+        finally:
+            go_on.set()
+    assert said(answer, r"the application has stood still for \d+\.\d s")
 
 
-def test_a_saturated_server_is_alive(probes: Probes, monkeypatch: pytest.MonkeyPatch) -> None:
+def said(answer: Answer, pattern: str) -> bool:
+    """Whether that is the whole message of an answer."""
+    return re.fullmatch(pattern, answer.message or "") is not None
+
+
+def ask_alone(app: WSGIApp) -> Answer:
+    """Ask an application as a server does that handles one request at a time."""
+    one_thread: dict[str, Any] = {"wsgi.multithread": False}
+    return ask_wsgi(app, "/", **one_thread)
+
+
+def test_a_saturated_server_is_alive(probes: Probes) -> None:
     """All threads are busy and move: that is said, and is no failure."""
-    monkeypatch.setattr(Service, "saturated", True)
-    with probes.serve(host=LOCAL, port=0) as serving:
-        answer = ask(serving.port, "/healthz")
-        text = ask(serving.port, "/healthz?verbose").body.decode()
+    begun, go_on = threading.Event(), threading.Event()
+
+    def busy(_environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        begun.set()
+        go_on.wait(15)
+        start_response("200 OK", [])
+        return []
+
+    app = ProbeMiddleware(busy, probes=probes)
+    with probes.serve(host=LOCAL, port=0) as serving, ThreadPoolExecutor(1) as threads:
+        request = threads.submit(ask_alone, app)
+        try:
+            assert begun.wait(10)
+            answer = ask(serving.port, "/healthz")
+            text = ask(serving.port, "/healthz?verbose").body.decode()
+        finally:
+            go_on.set()
+        assert request.result(10).status == 200
     assert (answer.status, answer.message) == (200, "saturated: all threads are busy")
     assert text == "[+]saturated: all threads are busy\nhealthz check passed\n"
 
 
 @pytest.mark.parametrize(
-    ("line", "message"),
+    ("line", "pattern"),
     [
-        ({"stuck": "blocked in a call at app.py:22 in handler"}, "stuck: blocked in a call at"),
-        ({"at": -6.0, "stuck_after": 5.0}, "has said nothing for 6."),
-        ({"at": -5.2, "stuck_after": 5.0}, None),
-        ({"at": -600.0, "stuck_after": 0.0}, None),
-        ({"stuck": "mine", "pid": os.getpid()}, None),
+        ({"stuck": "blocked in a call"}, "stuck: blocked in a call"),
+        ({"ago": 6.0, "stuck_after": 5.0}, r"has said nothing for \d+\.\d s, and is there"),
+        ({"ago": 6.0, "stuck_after": 60.0}, None),
+        ({"ago": 600.0, "stuck_after": 0.0}, None),
     ],
-    ids=["stuck", "silent", "late", "not watched", "this one"],
+    ids=["stuck", "silent", "not silent for long", "not watched"],
 )
 def test_one_worker_that_is_stuck_fails_the_pod(
-    probes: Probes,
-    monkeypatch: pytest.MonkeyPatch,
-    line: dict[str, Any],
-    message: str | None,
+    runtime: Path, monkeypatch: pytest.MonkeyPatch, line: dict[str, Any], pattern: str | None
 ) -> None:
     """Whichever worker is asked, the container is restarted for the one that stands still."""
-    at = time.monotonic() + line.pop("at", 0.0)
-    worker = Worker(
-        **({"pid": 123, "started": 1.0, "ready": True, "draining": False} | line), at=at
-    )
-    monkeypatch.setattr(probes.service.pod, "workers", lambda: [worker])
-    with probes.serve(host=LOCAL, port=0) as serving:
-        answer = ask(serving.port, "/healthz")
-    assert answer.status == (503 if message else 200)
-    if message:
-        assert answer.message is not None
-        assert answer.message.startswith(f"worker 123: {message}")
+    monkeypatch.delenv("PROBEKIT_SCOPE")
+    monkeypatch.setenv("PROBEKIT_RUNTIME_DIR", str(runtime))
+    probes = make_probes()
+    with Stage(runtime) as stage:
+        pid = stage.process().pid
+        stage.worker(pid, probes.service.pod.name, **line)
+        with probes.serve(host=LOCAL, port=0) as serving:
+            answer = ask(serving.port, "/healthz")
+    assert answer.status == (503 if pattern else 200)
+    assert pattern is None or said(answer, f"worker {pid}: {pattern}")
 
 
 def test_an_application_that_has_not_started_has_not(probes: Probes) -> None:
