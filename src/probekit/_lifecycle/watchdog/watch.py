@@ -172,7 +172,8 @@ class Watchdog:
         # It may have been stopped meanwhile: whatever held the loop has let go.
         self.stall = stall if self._stacks is stacks else None
         self.last_words.stuck(stall, now - self._sign)
-        self._leave(now, first=True)
+        if self.stall is stall:  # what was said may have taken a second
+            self._leave(now, first=True)
 
     # -- leaving ------------------------------------------------------------------------------
 
