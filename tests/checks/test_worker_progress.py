@@ -83,7 +83,7 @@ class TestCounting:
         numbers = progress.snapshot()
         assert (numbers["successes"], numbers["failures"]) == (10, 3)
 
-    @pytest.mark.parametrize("count", [-1, float("nan"), 1.5, "2", None, False])
+    @pytest.mark.parametrize("count", [-1, float("nan"), 1.5, 1.0, "2", None, True])
     @pytest.mark.parametrize("method", ["success", "failure"])
     def test_what_is_no_count_is_refused(self, make: Make, method: str, count: Any) -> None:
         """The text names the method and the value, and nothing is counted."""

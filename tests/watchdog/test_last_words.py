@@ -6,6 +6,7 @@ import json
 import logging
 import multiprocessing.process
 import os
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -150,6 +151,36 @@ def test_whose_log_hangs_ends_all_the_same() -> None:
     finally:
         logger.removeHandler(handler)
     assert ended == [70]
+
+
+def test_who_gets_no_thread_ends_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads that are never given back may be what the process is stuck for."""
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    ended: list[int] = []
+    words = LastWords(termination_log=Path("/nowhere"), leave=ended.append)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    words.stuck(Stall(0.0, "blocked in a call"), 5.0)
+    words.leave()
+    assert ended == [70]
+
+
+def test_who_is_stopped_while_it_speaks_does_not_end(kennel: Making, pod: Pod) -> None:
+    """The loop has let go meanwhile: the application ends in order."""
+    watched = kennel(on_stuck="exit", pod=pod)
+
+    class Slow(LastWords):
+        def stuck(self, stall: Stall, seconds: float) -> None:
+            super().stuck(stall, seconds)
+            watched.dog.stop()
+
+    watched.dog.last_words = Slow(
+        termination_log=watched.termination_log, leave=watched.exits.append
+    )
+    watched.pass_time(1.2)
+    assert watched.exits == []
 
 
 def path_of(pod: Pod) -> Path:

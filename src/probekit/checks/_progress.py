@@ -99,7 +99,7 @@ class Progress:
         Raises:
             ConfigurationError: ``count`` is no whole number, or negative.
         """
-        if count != 1 and not _counts("success", count):
+        if (count != 1 or type(count) is not int) and not _counts("success", count):
             return
         with self._lock:
             now = self._clock()
@@ -117,7 +117,7 @@ class Progress:
         Raises:
             ConfigurationError: ``count`` is no whole number, or negative.
         """
-        if count != 1 and not _counts("failure", count):
+        if (count != 1 or type(count) is not int) and not _counts("failure", count):
             return
         with self._lock:
             self._failures += count

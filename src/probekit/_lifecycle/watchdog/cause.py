@@ -94,11 +94,11 @@ def load_of(natives: Iterable[int], tasks: Path = TASKS) -> Load | None:
     for native in natives:
         try:
             stat = (tasks / str(native) / "stat").read_text(encoding="utf-8", errors="replace")
-        except OSError:
+            # The name of the thread is in parentheses and may hold spaces and parentheses itself.
+            fields = stat.rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        except (OSError, IndexError, ValueError):  # not there, or not as Linux writes it
             return None
-        # The name of the thread is in parentheses and may hold spaces and parentheses itself.
-        fields = stat.rpartition(")")[2].split()
         runnable = runnable or fields[0] == "R"
-        ticks += int(fields[11]) + int(fields[12])
         known = True
     return Load(runnable, ticks / os.sysconf("SC_CLK_TCK")) if known else None

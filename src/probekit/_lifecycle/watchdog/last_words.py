@@ -99,8 +99,10 @@ class LastWords:
 
     def _bounded(self, speak: Callable[[], None]) -> None:
         thread = threading.Thread(target=speak, name="probekit:last-words", daemon=True)
-        thread.start()
-        thread.join(self._patience)
+        # Threads may be what the process is stuck for; its end must not depend on one more.
+        with suppress(RuntimeError):
+            thread.start()
+            thread.join(self._patience)
 
     def _replace(self, content: bytes) -> None:
         with suppress(OSError):

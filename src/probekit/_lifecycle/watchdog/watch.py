@@ -174,7 +174,8 @@ class Watchdog:
         stall = stall._replace(stack=write())
         self._hold(stall, stacks)
         self.last_words.stuck(stall, now - self._sign)
-        self._leave(now, first=True)
+        if self.stall is stall:  # what was said may have taken a second
+            self._leave(now, first=True)
 
     def _hold(self, stall: Stall, stacks: Stacks) -> None:
         # It may have been stopped meanwhile: whatever held the loop has let go.
