@@ -104,7 +104,8 @@ class Connections:
             self._waiting.pop(writer, None)
             if not self._open:
                 self._none_open.set()
-            writer.close()
+            with suppress(RuntimeError):  # a loop that has broken was closed under it
+                writer.close()
 
     async def end(self) -> None:
         """Close all connections, those first that wait for a request."""
