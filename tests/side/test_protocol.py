@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import logging
 import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from probekit import Probe
 from probekit._web import http1
+from probekit._web.endpoints import Endpoints
 from tests.waiting import wait_until
 from tests.web._asking import make_probes
 
 from ._asking import Client, ask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Coroutine, Iterator
 
     from probekit import Probes
 
@@ -307,3 +310,26 @@ def test_an_answer_under_way_is_finished_when_it_ends() -> None:
         assert asking.ends()
     with pytest.raises(ConnectionRefusedError):
         Client(serving.port)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning")
+def test_a_connection_whose_loop_was_closed_ends_without_a_word() -> None:
+    """What is left of it is thrown away some time, and nobody could be told of an error."""
+    near, far = socket.socketpair()
+    loop = asyncio.new_event_loop()
+
+    async def begin() -> Coroutine[Any, Any, None]:
+        reader, writer = await asyncio.open_connection(sock=near)
+        endpoints = Endpoints(make_probes().service)
+        coroutine = http1.Connections(endpoints, lambda: False).serve(reader, writer)
+        task = loop.create_task(coroutine)
+        task._log_destroy_pending = False  # type: ignore[attr-defined]  # it is left on purpose
+        await asyncio.sleep(0)
+        return coroutine
+
+    coroutine = loop.run_until_complete(begin())
+    loop.close()
+    coroutine.close()
+    del coroutine
+    gc.collect()
+    far.close()

@@ -158,7 +158,8 @@ class Connections:
             self._waiting.pop(writer, None)
             if not self._open:
                 self._none_open.set()
-            writer.close()
+            with suppress(RuntimeError):  # a loop that has broken was closed under it
+                writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Answer the next request; return whether another may follow."""
