@@ -269,6 +269,8 @@ def test_a_thread_that_died_is_replaced(probes: Probes) -> None:
     """Whatever ends the side port's thread, the next look of the keeper brings it back."""
     with probes.serve(host=LOCAL, port=0) as serving:
         assert ask(serving.port, "/healthz").status == 200
+        # Or its last words, that it was destroyed, would fail whichever test runs just then.
+        wait_until(lambda: not asyncio.all_tasks(SIDE.revive()), "the connection has ended")
         kill(SIDE)
         wait_until(lambda: listens(serving.port), "it answers again")
 
