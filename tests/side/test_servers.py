@@ -100,7 +100,10 @@ def test_busy_threads_hold_up_no_probe(preload: bool) -> None:
         assert get(server.port, "/fork").status == 200
         with ThreadPoolExecutor(8) as threads:
             busy = [threads.submit(get, server.port, "/slow") for _ in range(8)]
-            time.sleep(0.3)
+            wait_until(
+                lambda: ask(side, "/healthz").message == "saturated: all threads are busy",
+                "all are busy, and that is said",
+            )
             while not all(each.done() for each in busy):
                 for path in ("/healthz", "/readyz"):
                     status, seconds = timed(side, path)
