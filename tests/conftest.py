@@ -32,6 +32,7 @@ SERVERS = (
     "fleet/test_servers.py",
     "lifecycle/test_hypercorn_event.py",
     "pod/test_workers_e2e.py",
+    "side/test_held.py",
     "side/test_servers.py",
     "watchdog/test_servers.py",
     "wsgi/test_example.py",

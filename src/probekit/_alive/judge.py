@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Judgement", "Verdict", "judge", "workers_in"]
 
-GRACE = 0.5
+GRACE = 0.3
 """Seconds beyond its threshold for which a worker may say nothing: it beats so often."""
 
 LOOK = 0.2

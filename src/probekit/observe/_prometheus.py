@@ -123,7 +123,7 @@ class Idle:
         self._tell = tell
 
     def keep(self) -> None:
-        """Tell them; twice a second."""
+        """Tell them; three times a second."""
         self._tell()
 
     def leave(self) -> None:

@@ -15,7 +15,7 @@ __all__ = ["Keeper"]
 
 logger = logging.getLogger("probekit")
 
-PERIOD = 0.5
+PERIOD = 0.3
 """Seconds between two looks: so old may the flag be that an ordinary response goes by."""
 
 

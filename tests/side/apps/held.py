@@ -1,0 +1,87 @@
+"""An ASGI application whose loop a request or a check holds in every way, until RELEASE is there.
+
+SIDE_PORT is its side port.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from probekit import Probes
+from probekit.asgi import ProbeMiddleware
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.requests import Request
+
+LONGEST = 20.0
+"""Seconds that anything is held, whoever forgets it."""
+
+release = Path(os.environ["RELEASE"])
+lock = threading.Lock()
+lock.acquire()
+near, far = socket.socketpair()
+near.settimeout(0.05)
+
+
+def compute() -> None:
+    """Use the CPU."""
+    end = time.thread_time() + 0.05
+    while time.thread_time() < end:
+        pass
+
+
+def receive() -> None:
+    """Wait for a message that does not come."""
+    try:
+        near.recv(1)
+    except TimeoutError:
+        return
+
+
+HOLDS: dict[str, Callable[[], object]] = {
+    "sleep": lambda: time.sleep(0.05),
+    "compute": compute,
+    "acquire": lambda: lock.acquire(timeout=0.05),
+    "receive": receive,
+}
+
+
+def hold(how: str) -> None:
+    """Hold the loop."""
+    deadline = time.monotonic() + LONGEST
+    while not release.exists() and time.monotonic() < deadline:
+        HOLDS[how]()
+
+
+async def held(request: Request) -> PlainTextResponse:
+    """Hold it in a request."""
+    hold(request.path_params["how"])
+    return PlainTextResponse("at last")
+
+
+probes = Probes(drain_delay=0, observers=[], stuck_after=1.0)
+
+
+@probes.readiness(max_age=0, timeout=60)
+async def heedless() -> None:
+    """Hold it in a check."""
+    hold("sleep")
+
+
+app = ProbeMiddleware(
+    Starlette(routes=[Route("/{how}", held)]),
+    probes=probes,
+    side_port=int(os.environ["SIDE_PORT"]),
+    side_host="127.0.0.1",
+)
