@@ -67,6 +67,39 @@ def threads(linger: float, *jobs: str) -> None:
     asyncio.run(main())
 
 
+def leaving(linger: float, seconds: float) -> None:
+    """Leave a block by itself, or as soon as it drains, with a job that must be given back."""
+    probes = make(linger)
+
+    def take_slowly(job: str) -> None:
+        say(f"taking {job}")
+        time.sleep(seconds)
+        say(f"back {job}")
+
+    with probes.serve(host="127.0.0.1", port=0):
+        probes.work("long", on_abandon=take_slowly).__enter__()
+        say("working")
+        while linger and not probes.draining:
+            time.sleep(0.001)
+    say("left")
+
+
+def unwilling(seconds: float) -> None:
+    """Begin another job while the first is given back."""
+    probes = make(0.0)
+
+    def take_slowly(job: str) -> None:
+        if job == "first":
+            probes.work("second", on_abandon=take_slowly).__enter__()
+        time.sleep(seconds)
+        say(f"back {job}")
+
+    probes.start(host="127.0.0.1", port=0)
+    probes.work("first", on_abandon=take_slowly).__enter__()
+    say("working")
+    time.sleep(FOREVER)
+
+
 def tasks(linger: float) -> None:
     """Take jobs in a loop until it drains, and leave the lifespan while others are unfinished."""
     probes = make(linger)

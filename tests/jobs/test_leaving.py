@@ -8,8 +8,9 @@ import time
 import pytest
 
 from tests.lifecycle._signals import Program
+from tests.waiting import wait_until
 
-from ._scripts import LATE, tasks, threads
+from ._scripts import LATE, leaving, tasks, threads, unwilling
 
 SLACK = 10.0
 """Seconds that a busy machine may add."""
@@ -81,3 +82,37 @@ def test_a_loop_that_leaves_when_it_drains_ends_in_order() -> None:
     assert said == ["left 2", "ended short", "back long", "closed"]
     assert "the application ends within 2.0 s, after job handle short for " in log
     assert "handing the signal" not in log
+
+
+@pytest.mark.timeout(60)
+def test_a_signal_sent_twice_does_not_cut_what_the_first_one_began() -> None:
+    """A supervisor passes on what the whole group has had already: the block is being left then."""
+    with Program(leaving, 0.5, 1.0) as run:
+        assert run.said() == "working"
+        run.signal()
+        wait_until(lambda: "the application ends within" in run.log(), "it leaves the block")
+        run.signal()
+        assert [run.said() for _ in range(3)] == ["taking long", "back long", "left"]
+        assert run.end() == 0
+        assert "handing the signal" not in run.log()
+
+
+@pytest.mark.timeout(60)
+def test_a_signal_does_not_cut_what_an_end_of_its_own_gives_back() -> None:
+    """Who leaves by himself has as long as one who is told to."""
+    with Program(leaving, 0.0, 1.0) as run:
+        assert [run.said() for _ in range(2)] == ["working", "taking long"]
+        run.signal()
+        assert [run.said() for _ in range(2)] == ["back long", "left"]
+        assert run.end() == 0
+        assert "handing the signal" not in run.log()
+
+
+@pytest.mark.timeout(60)
+def test_what_is_begun_while_others_are_given_back_is_given_back_too() -> None:
+    """Before the signal ends the process."""
+    with Program(unwilling, 0.3) as run:
+        assert run.said() == "working"
+        run.signal()
+        assert [run.said() for _ in range(2)] == ["back first", "back second"]
+        assert run.end() == -signal.SIGTERM

@@ -174,3 +174,20 @@ def test_an_application_that_ends_while_it_lingers_hands_nothing_over(
     wait_until(lambda: bool(lines(caplog, "ends with this in flight: job a")), "it is named")
     assert lines(caplog, "handing") == []
     assert hasty.signals == []
+
+
+def test_an_application_that_ends_while_it_gives_back_hands_nothing_over(
+    hasty: Twisted, unfinished: ExitStack, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It has waited for it by itself, and goes on to its own end."""
+    probes = armed(0)
+    release = threading.Event()
+    unfinished.callback(release.set)
+    unfinished.enter_context(probes.work("a", on_abandon=lambda _: release.wait(20)))
+    sigterm()
+    wait_until(lambda: bool(lines(caplog, "abandoned after")), "it gives back")
+    probes.service.sigterm.disarm()
+    release.set()
+    wait_until(lambda: reached(probes, DrainStep.DONE), "nothing is in flight any more")
+    assert lines(caplog, "handing") == []
+    assert hasty.signals == []

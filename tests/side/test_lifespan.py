@@ -296,7 +296,7 @@ def test_an_end_that_is_cancelled_frees_the_port() -> None:
 
     async def main() -> None:
         task = asyncio.create_task(serve())
-        while "ended" not in probes.sigterm:
+        while not probes.service.jobs.ending:
             await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

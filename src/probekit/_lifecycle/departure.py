@@ -9,7 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from probekit._core.model import DrainStep
-from probekit._lifecycle.jobs import ABANDON
+from probekit._lifecycle.jobs import ABANDON, ROUNDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -146,9 +146,14 @@ class Departure:
             return
         if not self._released:
             self._give_back()
+        if self._has_ended():
+            return
         logger.warning(
             "SIGTERM: %s; in flight: %s", self._what_comes(), self._in_flight() or "nothing"
         )
+
+    def _has_ended(self) -> bool:
+        return self._stopped  # asked anew: type checkers take it for what it was
 
     def _would_be_cut(self) -> bool:
         """Whether something is in flight that nobody waits for once the signal is handed over."""
@@ -165,15 +170,19 @@ class Departure:
         members = tuple(self._members)
         if self._below.server.waits:
             members = tuple(member for member in members if self._unattended(member))
-        for member in members:
-            member.jobs.abandon()
         until = time.monotonic() + ABANDON
-        self._wait_for(
-            lambda: all(member.jobs.given_back() for member in members) or time.monotonic() >= until
-        )
-        if not (self._released or self._stopped):
+        for _ in range(ROUNDS):
             for member in members:
-                member.jobs.give_up()
+                member.jobs.abandon()
+            self._wait_for(
+                lambda: (
+                    not any(unsettled(each.jobs) for each in members) or time.monotonic() >= until
+                )
+            )
+            if self._released or self._stopped:
+                return
+        for member in members:
+            member.jobs.give_up()
 
     def _longest_linger(self) -> float:
         return max(member.plan.linger for member in self._members)
@@ -252,10 +261,13 @@ class Departure:
             condition: Is asked every so often.
             whatever: Go on although the signal has been handed over.
         """
-        while not condition() and not self._stopped and (whatever or not self._released):
-            try:
-                event = self._events.get(timeout=LOOKED_EVERY)
+        while not self._stopped and (whatever or not self._released):
+            met = condition()
+            try:  # even then: it may be met because the application has ended
+                event = self._events.get(block=not met, timeout=LOOKED_EVERY)
             except queue.Empty:
+                if met:
+                    return
                 continue
             if event is None:
                 self._stopped = True
@@ -264,3 +276,8 @@ class Departure:
                 self._released = True
             elif not isinstance(event, Event):
                 event()
+
+
+def unsettled(jobs: Jobs) -> bool:
+    """Whether jobs are being given back, by the end of the application perhaps."""
+    return jobs.ending or not jobs.given_back()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from probekit._lifecycle.traffic import Traffic
     from probekit._lifecycle.work import Work
 
-__all__ = ["ABANDON", "Jobs"]
+__all__ = ["ABANDON", "ROUNDS", "Jobs"]
 
 logger = logging.getLogger("probekit")
 
@@ -34,6 +34,9 @@ ABANDON = 5.0
 """Seconds that all calls of ``on_abandon`` have together."""
 LOOKED_EVERY = 0.02
 """Seconds between two looks whether they have come back, or the jobs are done."""
+ROUNDS = 2
+"""How often what is unfinished is abandoned: once more for what was begun meanwhile. A worker that
+goes on for ever would always have begun something."""
 SIDE_BY_SIDE = 64
 """How many of them run at once; one that hangs costs a thread."""
 AHEAD = 0.2
@@ -44,10 +47,6 @@ class Leaving(Protocol):
     """What SIGTERM means to the application."""
 
     plan: Plan
-
-    def disarm(self) -> None:
-        """Let the signal go its own way again."""
-        ...
 
 
 class Jobs:
@@ -63,6 +62,7 @@ class Jobs:
         deadline: Until when what is in flight may go on, once the signal has been handed over
             (seconds of the traffic's clock).
         attended: Whether the application has an end that waits for them: a lifespan.
+        ending: Whether it is under way.
     """
 
     def __init__(self, *, traffic: Traffic, engine: Engine) -> None:
@@ -79,41 +79,42 @@ class Jobs:
         self._under_way: dict[Work[Any], str] = {}
         self.deadline: float | None = None
         self.attended: bool = False
+        self.ending: bool = False
 
     async def finish(self, leaving: Leaving, *, draining: bool) -> None:
         """Wait, when the application ends, until the jobs are done or may go on no longer.
 
         Args:
-            leaving: Is disarmed then.
+            leaving: Has the plan.
             draining: Whether the workers know that they must begin no more. If they do not, only
                 those are waited for that are in flight now.
         """
-        jobs, blocks, now = self.traffic.jobs, self.traffic.blocks, self.traffic.clock()
-        linger = leaving.plan.linger
-        left = linger if self.deadline is None else self.deadline - now - AHEAD
+        jobs, linger = self.traffic.jobs, leaving.plan.linger
+        left = linger
+        if self.deadline is not None:
+            left = self.deadline - self.traffic.clock() - AHEAD
         if not jobs or left <= 0:
             return
         named = str(self.traffic)  # now, and not when a handler comes round to it
         logger.warning("the application ends within %.1f s, after %s", left, named)
-        begun, ending = set(jobs), object()
-        # Or the thread that times a drain would find nothing in flight, and end the process.
-        blocks[ending] = {}, now
-        try:
-            with anyio.move_on_after(left):
-                while not begun.isdisjoint(jobs.copy()) or (draining and jobs):  # noqa: ASYNC110 - they end in any thread
-                    await anyio.sleep(LOOKED_EVERY)
-        finally:
-            leaving.disarm()
-            del blocks[ending]
+        begun = set(jobs)
+        with anyio.move_on_after(left):
+            while not begun.isdisjoint(jobs.copy()) or (draining and jobs):  # noqa: ASYNC110 - they end in any thread
+                await anyio.sleep(LOOKED_EVERY)
 
-    async def give_back(self) -> None:
-        """Abandon what is unfinished and wait until it is given back, within `ABANDON` seconds."""
+    async def give_back(self, *, draining: bool) -> None:
+        """Abandon what is unfinished and wait until it is given back, within `ABANDON` seconds.
+
+        Args:
+            draining: See `finish`.
+        """
         self.deadline = None
         self.attended = False
-        self.abandon()
         with anyio.move_on_after(ABANDON, shield=True):
-            while not self.given_back():  # noqa: ASYNC110 - in other threads
-                await anyio.sleep(LOOKED_EVERY)
+            for _ in range(ROUNDS if draining else 1):
+                self.abandon()
+                while not self.given_back():  # noqa: ASYNC110 - in other threads
+                    await anyio.sleep(LOOKED_EVERY)
         self.give_up()
 
     def abandon(self) -> None:

@@ -263,20 +263,35 @@ class Service(Answers):
     async def stopped(self) -> None:
         """Note that the application has ended, or failed to start: stop all that runs."""
         try:
+            await self.end()
+        finally:
+            self.release()
+
+    async def end(self) -> None:
+        """Stop all that runs, and keep SIGTERM, which would cut that, until `release`."""
+        # With nothing in flight the thread that times a drain would end the process.
+        self.traffic.blocks[self] = {}, self.clock.monotonic()
+        self.jobs.ending = True
+        try:
             await self.jobs.finish(self.sigterm, draining=self.drain.state is not None)
         finally:  # cancelled, it waits for nothing more
             await self._stop()
+
+    def release(self) -> None:
+        """Let SIGTERM go its own way again; best in the main thread, which alone may."""
+        self.sigterm.disarm()
+        self.jobs.ending = False
+        self.traffic.blocks.pop(self, None)
 
     async def _stop(self) -> None:
         if self._phase == "starting":
             self.served = False  # it failed; some servers go on without a lifespan
         self._phase = "idle"
         self.engine.version += 1
-        if self.steps.reached(DrainStep.HANDED_OVER) and self.traffic.idle():
+        if self.steps.reached(DrainStep.HANDED_OVER) and not any(self.traffic.in_flight().values()):
             self.steps.reach(DrainStep.DONE, "the application is told to end")
-        self.sigterm.disarm()
         # While the application's resources are open, and with a sign of life now and then.
-        await self.jobs.give_back()
+        await self.jobs.give_back(draining=self.drain.state is not None)
         self._keeper.stop()
         self.watchdog.stop()
         if self.companions or self.pod.scope != "process":

@@ -138,21 +138,27 @@ class Serving:
         """
         if not self._leave():
             return
-        ended, limit = threading.Event(), self._limit
+        engine, ended, limit = self._service.engine, threading.Event(), self._limit
+        at_once = engine.lives and find_loop() is not None
 
         async def end() -> None:
             try:
                 await self._end()
             finally:
+                if at_once:
+                    self._release()
                 ended.set()
 
-        engine = self._service.engine
-        if not engine.lives or not engine.spawn_threadsafe(
-            end, name="probekit:stop", timeout=limit, overdue=nothing
-        ):
-            PORTAL.run(end)
-        elif find_loop() is None:
-            ended.wait(limit)
+        try:
+            if not engine.lives or not engine.spawn_threadsafe(
+                end, name="probekit:stop", timeout=limit, overdue=nothing
+            ):
+                PORTAL.run(end)
+            elif not at_once:
+                ended.wait(limit)
+        finally:
+            if not at_once:
+                self._release()
 
     @property
     def _limit(self) -> float:
@@ -163,19 +169,22 @@ class Serving:
         if self._pid != os.getpid():
             return False  # it is not served, or in the parent of this process
         self._pid = None
-        # First, or the signal would come between: with nothing in flight it ends the process.
-        self._service.sigterm.disarm()
-        self._service.traffic.blocks.pop(self, None)
         return True
 
     async def _end(self) -> None:
         try:
-            await self._service.stopped()
+            await self._service.end()
             self._service.closed()
         finally:  # cancelled, or it would hold the port against the next that serves
             with CancelScope(shield=True):
                 await to_thread.run_sync(self._side.close)
             self._side.withdraw()
+
+    def _release(self) -> None:
+        # In this order, or the signal would come between: with nothing in flight it ends the
+        # process.
+        self._service.release()
+        self._service.traffic.blocks.pop(self, None)
 
     def __enter__(self) -> Self:
         """Begin."""
@@ -209,8 +218,11 @@ class Serving:
     ) -> None:
         """Stop, also where the task is cancelled."""
         if self._leave():
-            with move_on_after(self._limit, shield=True):
-                await self._end()
+            try:
+                with move_on_after(self._limit, shield=True):
+                    await self._end()
+            finally:
+                self._release()
 
 
 def begin(service: Service) -> None:
