@@ -173,8 +173,8 @@ def test_who_takes_it_meanwhile_keeps_it(probes: Probes) -> None:
 
     async def ask_late() -> bool:
         asked = asyncio.ensure_future(engine.refresh([*engine.states[Probe.READINESS].values()]))
-        thread.start()  # while PORTAL stands still, and so cannot take the question yet
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # for the question to be put to PORTAL, and not to the next owner
+        thread.start()  # while PORTAL stands still, and so cannot take it yet
         return await asked
 
     released = threading.Event()
