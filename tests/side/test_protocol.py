@@ -321,7 +321,7 @@ def test_a_connection_whose_loop_was_closed_ends_without_a_word() -> None:
     async def begin() -> Coroutine[Any, Any, None]:
         reader, writer = await asyncio.open_connection(sock=near)
         endpoints = Endpoints(make_probes().service)
-        coroutine = http1.Connections(endpoints, lambda: False).serve(reader, writer)
+        coroutine = http1.Connections(endpoints, lambda: False)._serve(reader, writer)
         task = loop.create_task(coroutine)
         task._log_destroy_pending = False  # type: ignore[attr-defined]  # it is left on purpose
         await asyncio.sleep(0)
