@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import anyio
@@ -195,6 +195,29 @@ def test_who_takes_it_meanwhile_keeps_it(probes: Probes) -> None:
     thread.join(10)
     assert len(threads) == 1
     assert threads[0] != ident()
+
+
+def test_an_application_that_ends_while_it_is_asked_is_not_brought_back(probes: Probes) -> None:
+    """Or its checks would run for ever on a loop that they do not belong to."""
+    engine = probes.service.engine
+    states = [*engine.states[Probe.READINESS].values()]
+
+    async def ask() -> bool:
+        return await engine.refresh(states, taken_within=5, lend=False)
+
+    async def end_meanwhile(others: ThreadPoolExecutor) -> Future[bool]:
+        engine.start()
+        asked = others.submit(SIDE.run, ask)
+        time.sleep(0.3)  # noqa: ASYNC251 - until the question waits for this loop
+        await engine.stop()
+        await asyncio.sleep(0.1)
+        assert not engine.lives
+        return asked
+
+    with ThreadPoolExecutor(1) as others:
+        assert asyncio.run(end_meanwhile(others)).result(10) is True
+    assert SIDE.run(ask) is True  # and there is nobody to ask any more
+    assert not engine.lives
 
 
 def test_a_loop_is_found_where_one_runs() -> None:

@@ -289,6 +289,27 @@ def test_ipv6_listens_on_both() -> None:
         assert ask(serving.port, "/admin/drain").status == 200
 
 
+def test_who_is_let_in_while_it_ends_is_closed() -> None:
+    """Nobody is kept waiting by a server that takes no more requests."""
+
+    async def main() -> bool:
+        sock = http1.bind(LOCAL, 0)
+        connections = http1.Connections(make_endpoints(), lambda: False)
+        await connections.listen(sock)
+        with Client(sock.getsockname()[1]) as client:
+            connections._ending = True
+            ended = await asyncio.to_thread(client.ends)
+        await connections.end()
+        return ended
+
+    assert asyncio.run(main())
+
+
+def make_endpoints() -> Endpoints:
+    """Return the endpoints of a service without checks."""
+    return Endpoints(make_probes().service)
+
+
 def test_an_answer_under_way_is_finished_when_it_ends() -> None:
     """Who waits for a request is closed, and who waits for an answer gets it."""
     probes = make_probes()

@@ -38,9 +38,9 @@ class Engine:
     """The checks of one `Probes` and everything that runs them.
 
     It lives on one event loop at a time: the first that asks. When that has ended, the next that
-    asks takes over, and what was under way is forgotten (a thread that still runs is not). While
-    it turns in another thread, it is asked to do the work there. The side port's loop is never
-    the one: asked there first, it settles on probekit's own, and on the application's later.
+    asks takes over, and what was under way is forgotten (a thread that still runs is not). While it
+    turns in another thread, it is asked there. The side port's loop is never the one: asked there
+    first, it settles on probekit's own, and on the application's later.
 
     Attributes:
         states: The checks by probe and name, in the order of registration.
@@ -157,7 +157,7 @@ class Engine:
         )
 
     async def refresh(
-        self, states: Iterable[CheckState], *, taken_within: float | None = None
+        self, states: Iterable[CheckState], *, taken_within: float | None = None, lend: bool = True
     ) -> bool:
         """Bring the results of ``states`` up to date, or find them overdue; then return.
 
@@ -165,8 +165,9 @@ class Engine:
 
         Args:
             states: What to ask.
-            taken_within: Seconds that a loop in another thread has to take the question; None: as
-                long as it has to answer it. An empty question is put to it, too, if this is given.
+            taken_within: Seconds that a loop in another thread has to take the question, even an
+                empty one; None: as long as it has to answer it.
+            lend: Whether probekit's own loop runs them where the application has none (any more).
 
         Returns:
             False if that loop has not taken it, since it stands still.
@@ -176,7 +177,7 @@ class Engine:
             states = list(states)
             if not states and taken_within is None:
                 return True
-            return await self._refresh_elsewhere(states, taken_within)
+            return await self._refresh_elsewhere(states, taken_within, lend=lend)
         runs = self._begin(states, loop)
         if runs:
             waiter = loop.waiter()
@@ -237,10 +238,11 @@ class Engine:
                     self._schedule.add(state, loop)
 
     async def _refresh_elsewhere(
-        self, states: list[CheckState], taken_within: float | None
+        self, states: list[CheckState], taken_within: float | None, *, lend: bool
     ) -> bool:
         def ask(done: Callable[[], None]) -> None:
-            there = self._live_here()
+            # The application may have ended since, and must not be brought back.
+            there = self._live_here() if lend or self.lives else None
             runs = [] if there is None else self._begin(states, there)
             if there is None or not runs:
                 done()
@@ -250,6 +252,8 @@ class Engine:
         limit = max((state.check.timeout for state in states), default=0.0)
         limit = max(limit + PATIENCE_WITH_ANOTHER_LOOP, taken_within or 0.0)
         loop = self._loop if self.lives else None
+        if loop is None and not lend:
+            return True
         return await ask_elsewhere(
             ask,
             PORTAL.post if loop is None else loop.call_threadsafe,

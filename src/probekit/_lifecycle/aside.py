@@ -58,19 +58,24 @@ class Aside:
             return stuck
         if probe is Probe.LIVENESS:
             if states and self._may_run():
-                await service.engine.refresh(states, taken_within=TAKEN_BY_LIVENESS_WITHIN)
+                await self._refresh(states, TAKEN_BY_LIVENESS_WITHIN)
             return self._stuck_worker()
         if service.phase == "starting" or (
             probe is Probe.STARTUP and all(each.latched for each in states)
         ):
             return None
-        if not self._may_run():
-            return "the application has ended"
         began = service.clock.monotonic()
-        if await service.engine.refresh(states, taken_within=TAKEN_WITHIN):
+        taken = self._may_run() and await self._refresh(states, TAKEN_WITHIN)
+        if not self._may_run():  # it may end while it is asked
+            return "the application has ended"
+        if taken:
             return None
         still = max(service.engine.heartbeat.lag, service.clock.monotonic() - began)
         return f"the event loop has stood still for {still:.1f} s, so the checks could not be asked"
+
+    async def _refresh(self, states: list[CheckState], taken_within: float) -> bool:
+        refresh = self._service.engine.refresh
+        return await refresh(states, taken_within=taken_within, lend=self._lends_loop)
 
     def _may_run(self) -> bool:
         service = self._service

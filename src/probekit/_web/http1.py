@@ -139,6 +139,9 @@ class Connections:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer all requests of a connection."""
+        if self._ending:
+            writer.transport.abort()  # it was taken in that moment
+            return
         if len(self._open) >= MOST_CONNECTIONS:
             next(iter([*self._waiting, writer])).transport.abort()
         self._open.add(writer)
