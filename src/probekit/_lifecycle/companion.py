@@ -11,7 +11,7 @@ class Companion(Protocol):
     """What goes along with a service on a thread: it must not raise."""
 
     def keep(self) -> None:
-        """Do what is to be done three times a second."""
+        """Do what is to be done twice a second."""
         ...
 
     def leave(self) -> None:
