@@ -80,6 +80,8 @@ def chosen(name: str) -> ASGIApp:
             return with_probes()
         case "starlette":
             return Starlette(routes=[Route("/healthz", hello)])
+        case "bare":
+            return Starlette(routes=[Route("/hello", hello)])
         case "watched":
             return with_watchdog(5.0)
         case "unwatched":

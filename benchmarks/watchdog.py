@@ -32,17 +32,19 @@ IDLE_ROUNDS = 5
 
 
 def watchdog() -> list[Figure]:
-    """Compare an application that is watched with the same that is not."""
+    """Compare an application that is watched with one that is not, and with one without probes."""
     with ExitStack() as stack:
         servers = {
-            app: stack.enter_context(on_uvicorn(APPS, APP=app)) for app in ("watched", "unwatched")
+            app: stack.enter_context(on_uvicorn(APPS, APP=app))
+            for app in ("watched", "unwatched", "bare")
         }
         busy = interleaved({app: under_load(each) for app, each in servers.items()}, rounds=ROUNDS)
         idle = interleaved(
             {app: at_rest(each) for app, each in servers.items()}, rounds=IDLE_ROUNDS
         )
-    watched, unwatched = busy["watched"], busy["unwatched"]
-    more = median(one - other for one, other in zip(*idle.values(), strict=True))
+    watched, unwatched, bare = busy["watched"], busy["unwatched"], busy["bare"]
+    resting = zip(idle["watched"], idle["unwatched"], strict=True)
+    more = median(one - other for one, other in resting)
     return [
         Figure(
             name="a request at 64 connections, watched / unwatched",
@@ -51,11 +53,18 @@ def watchdog() -> list[Figure]:
             how=f"{median(watched):.1f} / {median(unwatched):.1f} us of CPU per request",
         ),
         Figure(
+            name="the same, watched and counted / without the middleware",
+            measured=ratio(watched, bare),
+            target=1.03,
+            how=f"{median(watched):.1f} / {median(bare):.1f} us of CPU per request",
+        ),
+        Figure(
             name="idle, watched - unwatched",
             measured=more,
             unit="%",
             target=0.3,
-            how=f"of a CPU: {median(idle['watched']):.2f} - {median(idle['unwatched']):.2f} %",
+            how=f"of a CPU: {median(idle['watched']):.2f} - {median(idle['unwatched']):.2f} %, "
+            f"and {median(idle['bare']):.2f} % without the middleware",
         ),
     ]
 

@@ -273,6 +273,35 @@ def test_a_keeper_goes_on_after_a_failure_and_says_it_once(
     keeper.stop()
 
 
+def test_a_keeper_does_something_cheap_between_two_turns() -> None:
+    """As long as there is somebody to do it for."""
+    done: list[str] = []
+
+    class Task:
+        def turn(self) -> None:
+            done.append("turn")
+
+        def beat(self) -> None:
+            done.append("beat")
+
+    task, other = Task(), Task()
+    keeper = Keeper(task.turn, between=task.beat, period=0.02)
+    keeper.start()
+    wait_until(lambda: len(done) >= 6, "it does both")
+    keeper.stop()
+    keeper.wait(5)
+    assert done[:6] == ["turn", "beat"] * 3
+
+    keeper = Keeper(task.turn, between=other.beat, period=0.02)
+    del other
+    done.clear()
+    keeper.start()
+    wait_until(lambda: len(done) >= 3, "it goes on without")
+    keeper.stop()
+    keeper.wait(5)
+    assert "beat" not in done
+
+
 def test_a_keeper_that_has_not_begun_can_be_waited_for() -> None:
     """At once."""
     Keeper(threading.Event().set).wait(5)

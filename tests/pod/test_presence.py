@@ -182,6 +182,20 @@ def test_a_child_that_is_forked_while_a_thread_looks_can_look_too(worker: Starti
     assert one.ask("fork_while_a_thread_looks") == "looked"
 
 
+def test_between_two_lines_there_is_a_sign_of_life(shared: Making) -> None:
+    """A worker is missed sooner than it says how it is; one that has no line yet gives none."""
+    one, other = twins(shared)
+    service = one.service
+    service._beat()
+    assert other.service.pod.workers() == []
+    line = service._line()
+    service.pod.announce(line)
+    service._beat()
+    [found] = other.service.pod.workers()
+    assert found.at > line.at
+    service.pod.leave()
+
+
 # -- the keeper -------------------------------------------------------------------------------
 
 

@@ -116,7 +116,7 @@ def test_threads_in_a_deadlock_fail_liveness_with_all_their_stacks(on: str, tmp_
 def test_a_deadlock_is_told_to_nobody_without_details(tmp_path: Path) -> None:
     """With ``details="none"`` the answer is the verdict alone; the log has it all."""
     side, release, on = lasting_port(), tmp_path / "release", "gunicorn-gthread"
-    environ: dict[str, Any] = {"SIDE_PORT": str(side), "RELEASE": str(release), "DETAILS": "none"}
+    environ: Any = {"SIDE_PORT": str(side), "RELEASE": str(release), "DETAILS": "none"}
     with serve(APPS / "deadlock.py", on, *WSGI[on], **environ) as server:
         wait_until(lambda: listens(side), "it listens")
         with asking(server, "/lock", release, THREADS):
@@ -128,7 +128,7 @@ def test_a_deadlock_is_told_to_nobody_without_details(tmp_path: Path) -> None:
 def test_a_worker_in_a_deadlock_is_replaced(tmp_path: Path) -> None:
     """Another is started, which serves; the side port is the new worker's."""
     side, release, on = lasting_port(), tmp_path / "release", "gunicorn-gthread"
-    environ: dict[str, Any] = {"SIDE_PORT": str(side), "RELEASE": str(release), "ON_STUCK": "exit"}
+    environ: Any = {"SIDE_PORT": str(side), "RELEASE": str(release), "ON_STUCK": "exit"}
     environ |= {"PROBEKIT_SCOPE": "pod", "PROBEKIT_RUNTIME_DIR": str(tmp_path)}
     with serve(APPS / "deadlock.py", on, *WSGI[on], "--timeout", "60", **environ) as server:
         wait_until(lambda: listens(side), "it listens")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Judgement", "Verdict", "judge", "workers_in"]
 
 GRACE = 0.3
-"""Seconds beyond its threshold for which a worker may say nothing: it beats so often."""
+"""Seconds beyond its threshold for which a worker may say nothing: it beats four times a second."""
 
 LOOK = 0.2
 """Seconds for which a process is looked at that says nothing."""

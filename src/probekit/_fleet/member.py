@@ -31,7 +31,7 @@ PATIENCE = 2.0
 
 
 class Member:
-    """What a process does for the fleet, beside the application and at its end.
+    """What a process does for the fleet, twice a second beside the application, and at its end.
 
     Args:
         app: The application's name.

@@ -23,7 +23,8 @@ enough for the answer to reach a prober that waits for a second."""
 TAKEN_BY_LIVENESS_WITHIN = 0.2
 """Seconds that it has to take that of liveness, whose last known results are as good."""
 SILENT = 0.3
-"""Seconds beyond ``stuck_after`` for which a worker may say nothing; it speaks that often."""
+"""Seconds beyond ``stuck_after`` for which a worker may say nothing: it beats four times a
+second."""
 
 
 class Aside:

@@ -52,7 +52,7 @@ class Companion(Protocol):
     """What goes along with a service on a thread: it must not raise."""
 
     def keep(self) -> None:
-        """Do what is to be done three times a second."""
+        """Do what is to be done twice a second."""
         ...
 
     def leave(self) -> None:
@@ -104,7 +104,7 @@ class Service(Answers):
         self.clock = clock
         self.policy: Policy = policy
         self.pod: Pod = pod
-        self._keeper = Keeper(self._keep)
+        self._keeper = Keeper(self._keep, between=self._beat)
         self._since = clock.time()
         self.observers: Observers = Observers()
         self.engine: Engine = Engine(clock=clock, observers=self.observers)
@@ -172,6 +172,9 @@ class Service(Answers):
             self.inquiry.keep()
         for companion in self.companions:
             companion.keep()
+
+    def _beat(self) -> None:
+        self.pod.beat(self.clock.monotonic())
 
     def _part(self) -> None:
         self._keeper.wait(PARTING)  # or it would write what is taken away here

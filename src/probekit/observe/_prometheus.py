@@ -123,7 +123,7 @@ class Idle:
         self._tell = tell
 
     def keep(self) -> None:
-        """Tell them; three times a second."""
+        """Tell them; twice a second."""
         self._tell()
 
     def leave(self) -> None:

@@ -15,7 +15,7 @@ __all__ = ["Keeper"]
 
 logger = logging.getLogger("probekit")
 
-PERIOD = 0.3
+PERIOD = 0.5
 """Seconds between two looks: so old may the flag be that an ordinary response goes by."""
 
 
@@ -24,6 +24,8 @@ class Keeper:
 
     Args:
         task: What to do: a method. What it raises is logged, once in a row.
+        between: What to do halfway to the next time, if it is so cheap and raises nothing: likewise
+            a method.
         name: What the thread is called.
         period: Seconds between two times.
         trouble: What the log says if it raises something.
@@ -33,12 +35,14 @@ class Keeper:
         self,
         task: Callable[[], None],
         *,
+        between: Callable[[], None] | None = None,
         name: str = "probekit:pod",
         period: float = PERIOD,
         trouble: str = "shared state: probekit failed to look after it; it goes on",
     ) -> None:
         # Weakly, or the thread would keep an application alive that nobody has any more.
         self._task = weakref.WeakMethod(task)
+        self._between = None if between is None else weakref.WeakMethod(between)
         self._name = name
         self._period = period
         self._trouble = trouble
@@ -53,7 +57,7 @@ class Keeper:
             self._ended = ended = threading.Event()
             self._thread = threading.Thread(
                 target=keep,
-                args=(self._task, ended, self._period, self._trouble),
+                args=(self._task, ended, self._period, self._trouble, self._between),
                 name=self._name,
                 daemon=True,
             )
@@ -76,6 +80,7 @@ def keep(
     ended: threading.Event,
     period: float,
     trouble: str,
+    between: weakref.WeakMethod[Callable[[], None]] | None,
 ) -> None:
     """Do it every so often, until the event is set or there is nobody to do it for."""
     failed = False
@@ -88,4 +93,10 @@ def keep(
                 logger.exception("%s", trouble)
             failed = True
         del call
-        ended.wait(period)
+        if between is None:
+            ended.wait(period)
+            continue
+        if not ended.wait(period / 2) and (call := between()) is not None:
+            call()
+            del call
+        ended.wait(period / 2)

@@ -186,6 +186,11 @@ class Pod:
             if not self._vanished(directory):
                 self._complain(f"cannot write in {self.path}: {error.strerror}")
 
+    def beat(self, now: float) -> None:
+        """Give a sign of life between two lines, at so many monotonic seconds."""
+        if self._presence is not None:
+            beat(self._presence, now)
+
     def workers(self) -> list[Worker]:
         """Return what every worker that lives has last said of itself, the oldest worker first."""
         directory = self._open()
