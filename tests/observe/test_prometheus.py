@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import subprocess
 import sys
 import time
@@ -14,12 +15,14 @@ from anyio import to_thread
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, generate_latest
 
 from probekit import CheckResult, ConfigurationError, Degraded, Probe, Probes, Status, Unhealthy
+from probekit.checks.worker import Progress
 from probekit.observe.prometheus import PrometheusObserver, instrument
 
 from ._exposition import ACCEPTS, OPENMETRICS, FakeClock, families, parse, sample, samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from prometheus_client.metrics_core import Metric
 
@@ -314,6 +317,65 @@ async def test_outcomes_that_never_came_are_shown_as_zero(
 
 
 # -- the process ------------------------------------------------------------------------------
+
+
+async def test_the_numbers_of_a_check_are_shown(
+    probes: Probes, metrics: PrometheusObserver, clock: FakeClock
+) -> None:
+    """Those in its detail, one level deep; what it says no more is not shown."""
+    detail: dict[str, object] = {"rate": 0.5, "full": True, "loops": {"a": 2}, "why": "so"}
+
+    @probes.readiness
+    async def jobs() -> dict[str, object]:
+        return detail
+
+    def shown() -> dict[str, float]:
+        found = samples(families(metrics), "probekit_check_number", check="jobs")
+        return {labels[1]: value for labels, value in found.items()}
+
+    assert shown() == {}
+    await ask(probes, clock)
+    assert shown() == {"rate": 0.5, "full": 1.0, "loops.a": 2.0}
+    del detail["rate"]
+    detail["deeper"] = {"and": {"deeper": 1}}
+    await ask(probes, clock)
+    assert shown() == {"full": 1.0, "loops.a": 2.0}
+    detail |= {f"number {i}": i for i in range(100)}
+    await ask(probes, clock)
+    assert len(shown()) == 20
+
+
+async def test_a_number_that_is_gone_is_none_where_several_processes_write(
+    probes: Probes, metrics: PrometheusObserver, clock: FakeClock, tmp_path: Path
+) -> None:
+    """There the client of Prometheus takes nothing away."""
+    detail = {"left": 1}
+    probes.readiness(lambda: detail, name="jobs")
+    await ask(probes, clock)
+    metrics.refresh()
+    metrics._directory = tmp_path
+    detail.clear()
+    await ask(probes, clock)
+    metrics.refresh()
+    [left] = samples([*metrics.collect()], "probekit_check_number", check="jobs").values()
+    assert math.isnan(left)
+
+
+async def test_a_worker_shows_what_it_has_done(
+    probes: Probes, metrics: PrometheusObserver, clock: FakeClock
+) -> None:
+    """How many jobs, of them how many failed, and how many in a row."""
+    progress = Progress()
+    probes.readiness(progress)
+    for _ in range(3):
+        progress.success()
+    progress.failure()
+    await ask(probes, clock)
+    found = samples(families(metrics), "probekit_check_number", check="progress")
+    shown = {labels[1]: value for labels, value in found.items()}
+    assert shown["successes"] == 3
+    assert shown["failures"] == shown["failures_in_a_row"] == 1
+    assert shown["rate"] == 0.75
 
 
 async def test_answers_are_counted_by_probe_and_code(

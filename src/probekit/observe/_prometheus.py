@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 
 from prometheus_client import Counter, Gauge, Histogram, values
 from prometheus_client.metrics import MetricWrapperBase
@@ -14,7 +16,7 @@ from prometheus_client.multiprocess import mark_process_dead  # pyright: ignore[
 from probekit.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 __all__ = [
     "Children",
@@ -22,6 +24,7 @@ __all__ = [
     "Idle",
     "forget_dead_processes",
     "make_families",
+    "numbers_in",
     "shared_directory",
 ]
 
@@ -33,12 +36,17 @@ BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.8, 
 """Seconds. Two of them are defaults: 0.8 of ``timeout``, 30 of ``cancel_after``."""
 
 
+MOST_NUMBERS: Final = 20
+"""Of a check that are shown, so that no detail can fill a server's memory with series."""
+
+
 class Families(NamedTuple):
     """The metrics of one `Probes`; the first label of each is ``application``."""
 
     status: Gauge
     duration: Histogram
     runs: Counter
+    numbers: Gauge
     requests: Counter
     draining: Gauge
     in_flight: Gauge
@@ -68,6 +76,13 @@ def make_families() -> Families:
             "Runs of the check by what they came to, before any threshold.",
             (*check, "outcome"),
             registry=None,
+        ),
+        numbers=Gauge(
+            "probekit_check_number",
+            "A number that the check has published in its detail.",
+            (*check, "key"),
+            registry=None,
+            multiprocess_mode="liveall",
         ),
         requests=Counter(
             "probekit_probe_requests_total",
@@ -110,6 +125,19 @@ class Children(dict[tuple[object, ...], M]):
     def __missing__(self, labels: tuple[object, ...]) -> M:
         child = self[labels] = self._family.labels(self._application, *labels)
         return child
+
+
+def numbers_in(detail: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers in the detail of a check, and in the mappings in it, by their names."""
+
+    def each(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
+        for name, value in values.items():
+            if isinstance(value, int | float):
+                yield f"{prefix}{name}", float(value)
+            elif isinstance(value, Mapping) and not prefix:
+                yield from each(cast("Mapping[str, Any]", value), f"{name}.")
+
+    return dict(islice(each(detail, ""), MOST_NUMBERS))
 
 
 class Idle:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 from threading import Lock, RLock
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary, ref
@@ -30,6 +31,7 @@ try:
         Idle,
         forget_dead_processes,
         make_families,
+        numbers_in,
         shared_directory,
     )
 except ImportError as _error:
@@ -95,12 +97,15 @@ class PrometheusObserver(Observer):
     def __init__(self, probes: Probes, registry: CollectorRegistry, exporter: Exporter) -> None:
         self._directory = shared_directory()
         self._probes = ref(probes)
+        self._name = probes.name
         self._registry = registry
         self._exporter = exporter
         self._families = families = make_families()
         self._status = Children(families.status, probes.name)
         self._duration = Children(families.duration, probes.name)
         self._runs = Children(families.runs, probes.name)
+        self._numbers = Children(families.numbers, probes.name)
+        self._named: dict[tuple[Probe, str], list[str]] = {}
         self._requests = Children(families.requests, probes.name)
         self._draining = families.draining.labels(probes.name)
         self._in_flight = Children(families.in_flight, probes.name)
@@ -137,10 +142,25 @@ class PrometheusObserver(Observer):
                         self._status[probe, name, status].set(result.status is status)
                     for outcome in OUTCOMES:
                         self._runs[probe, name, outcome].inc(0)
+                    self._show_numbers(probe, name, numbers_in(result.detail))
             self._draining.set(probes.draining is not None)
             for kind, count in probes.in_flight.items():
                 self._in_flight[(kind,)].set(count)
             self._loop_lag.set(probes.loop_lag)
+
+    def _show_numbers(self, probe: Probe, check: str, numbers: dict[str, float]) -> None:
+        gone = self._named.get((probe, check), [])
+        self._named[probe, check] = [*numbers]
+        for name, number in numbers.items():
+            self._numbers[probe, check, name].set(number)
+        for name in gone:
+            if name in numbers:
+                continue
+            if self._directory is None:
+                del self._numbers[probe, check, name]
+                self._families.numbers.remove(self._name, probe, check, name)
+            else:  # where several processes write, the client can take nothing away
+                self._numbers[probe, check, name].set(math.nan)
 
     def render(self, accept: str = "") -> tuple[str, bytes]:
         """Return what to answer to a scrape: everything in the registry, not only this `Probes`.
