@@ -332,6 +332,33 @@ def test_starved_is_not_stuck(kennel: Making, standing: Standing, tmp_path: Path
     assert stall.cause == "busy in Python code"
 
 
+def test_who_sleeps_a_little_again_and_again_is_not_starved(
+    kennel: Making, standing: Standing, tmp_path: Path
+) -> None:
+    """It may be awake whenever somebody looks; who waits for a CPU as long as it is awake is."""
+    watched = kennel()
+    watched.dog.effort = Effort(tmp_path)
+    thread = Described(tmp_path, standing.native)
+    schedule = tmp_path / str(standing.native) / "schedstat"
+    waited = turns = 0
+
+    def look(seconds: float) -> Callable[[], None]:
+        def go_on() -> None:
+            nonlocal waited, turns
+            waited, turns = waited + int(seconds * 1e9), turns + 2
+            schedule.write_text(f"{turns * 1000} {waited} {turns}\n")
+            thread.use(0.0, "R")()
+
+        return go_on
+
+    watched.pass_time(5, each=look(0.09))
+    assert watched.found() is None
+    watched.pass_time(1.5, each=look(0.001))
+    stall = watched.found()
+    assert stall is not None
+    assert stall.cause == "blocked in a call"
+
+
 def test_who_shares_a_cpu_is_not_starved(
     kennel: Making, standing: Standing, tmp_path: Path
 ) -> None:

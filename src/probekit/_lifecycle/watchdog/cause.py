@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,10 +30,22 @@ class Load(NamedTuple):
     Attributes:
         runnable: Whether one of them runs, or would if it got a CPU.
         seconds: The CPU time that all of them have used so far.
+        awake: Seconds for which they have run or waited for a CPU so far, the wait under way left
+            out; 0 where the system does not tell.
+        turns: How often they have got one.
     """
 
     runnable: bool
     seconds: float
+    awake: float = 0.0
+    turns: int = 0
+
+    def has_slept(self, before: Load, seconds: float) -> bool:
+        """Whether they have slept for most of the time since, and are met awake by chance.
+
+        A loop that sleeps a little again and again may keep step with whoever looks.
+        """
+        return self.turns > before.turns and self.awake - before.awake < seconds / 2
 
 
 class Effort:
@@ -74,7 +87,8 @@ class Effort:
         used = now.seconds - before.seconds
         self._lately.append((used, seconds))
         lately, over = map(sum, zip(*self._lately, strict=True))
-        counted = used if now.runnable and lately < ENOUGH * over else seconds
+        starved = now.runnable and lately < ENOUGH * over and not now.has_slept(before, seconds)
+        counted = used if starved else seconds
         self._used += used
         self._over += counted
         return counted
@@ -89,7 +103,7 @@ class Effort:
 
 def load_of(natives: Iterable[int], tasks: Path = TASKS) -> Load | None:
     """Return what the operating system knows of some threads; None if of one it knows nothing."""
-    runnable, ticks = False, 0
+    runnable, ticks, awake, turns = False, 0, 0, 0
     known = False
     for native in natives:
         try:
@@ -101,4 +115,9 @@ def load_of(natives: Iterable[int], tasks: Path = TASKS) -> Load | None:
             return None
         runnable = runnable or fields[0] == "R"
         known = True
-    return Load(runnable, ticks / os.sysconf("SC_CLK_TCK")) if known else None
+        with suppress(OSError, ValueError):  # not every kernel tells
+            run, waited, got = map(int, (tasks / str(native) / "schedstat").read_text().split())
+            awake, turns = awake + run + waited, turns + got
+    if not known:
+        return None
+    return Load(runnable, ticks / os.sysconf("SC_CLK_TCK"), awake / 1e9, turns)
