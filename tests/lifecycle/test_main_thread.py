@@ -267,6 +267,14 @@ def test_a_main_thread_that_sleeps_through_the_signal_is_woken(server: StandIn) 
     assert server.signals == []
 
 
+def test_a_signal_that_is_somebody_elses_wakes_nobody() -> None:
+    """It would mean something to him."""
+    urgent: list[int] = []
+    signal.signal(signal.SIGURG, lambda number, _frame: urgent.append(number))
+    main_thread.wake()
+    assert urgent == []
+
+
 def test_no_other_main_thread_is_woken(server: StandIn) -> None:
     """It may be amid a system call of the application's, which an interruption might fail."""
     calls: list[int] = []
