@@ -109,7 +109,7 @@ def test_what_makes_no_sense_is_refused(
     ("host", "reason"),
     [
         ("localhost", "Name or service not known"),
-        ("a..b", "encoding with 'idna' codec failed (UnicodeError: label empty or too long)"),
+        ("a..b", "label empty or too long"),  # Python 3.11 says before whose error that is
         ("192.0.2.1", "Cannot assign requested address"),
     ],
 )
@@ -119,9 +119,12 @@ def test_an_address_that_cannot_be_had_is_told(
     """No name is looked up: the servers of names may be what hangs."""
     port = str(free_port())
     assert main(["alive", "--port", port, "--host", host]) == 2
-    assert capsys.readouterr().err == (
-        f"probekit alive: cannot listen on --host {host} --port {port}: {reason}; give an IP "
-        "address of this machine, and a port that is free and, unless this is root, above 1023\n"
+    told = capsys.readouterr().err
+    assert told.startswith(f"probekit alive: cannot listen on --host {host} --port {port}: ")
+    assert reason in told
+    assert told.endswith(
+        "; give an IP address of this machine, and a port that is free and, unless this is root, "
+        "above 1023\n"
     )
 
 
