@@ -35,13 +35,17 @@ class Endpoint(ABC):
 
     async def answer(self, request: Request) -> Response:
         """Answer a request; a fault of probekit's own is logged and answered, too."""
-        if self._allowed is not None and not within(request.client, self._allowed):
+        if not self.admits(request):
             return not_found("nothing here for this address")
         try:
             return await self.respond(request)
         except Exception:
             logger.exception("probekit failed to answer %s", type(self).__name__)
             return self.fault()
+
+    def admits(self, request: Request) -> bool:
+        """Whether the request comes from where it may."""
+        return self._allowed is None or within(request.client, self._allowed)
 
     def at_once(self, request: Request) -> Response | None:
         """Answer on any thread, without the loop; None if that cannot be: see `answer`."""

@@ -6,7 +6,6 @@ import json
 from typing import TYPE_CHECKING, NamedTuple
 
 from probekit._core.model import Probe
-from probekit._web.access import within
 from probekit._web.endpoint import Endpoint
 from probekit._web.message import respond
 from probekit._web.problem import method_not_allowed, not_found
@@ -67,7 +66,7 @@ class ProbeEndpoint(Endpoint):
             self._probe is not Probe.LIVENESS
             or request.method not in METHODS
             or not is_plain(request)
-            or (self._allowed is not None and not within(request.client, self._allowed))
+            or not self.admits(request)
         ):
             return None
         last = self._last
