@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 from probekit._alive.process import STARVED, cause_of, sample, wants_cpu
 from probekit._lifecycle.pod import files
 from probekit._lifecycle.pod.find import living_pods
-from probekit._lifecycle.pod.lines import line_of, prefix_of, stems
+from probekit._lifecycle.pod.lines import GRACE, line_of, prefix_of, stems
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from probekit._lifecycle.pod.records import Worker
 
 __all__ = ["Judgement", "Verdict", "judge", "workers_in"]
-
-GRACE = 0.3
-"""Seconds beyond its threshold for which a worker may say nothing: it beats four times a second."""
 
 LOOK = 0.2
 """Seconds for which a process is looked at that says nothing."""

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from probekit._core.model import Probe
+from probekit._lifecycle.pod.lines import GRACE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,9 +23,6 @@ TAKEN_WITHIN = 0.8
 enough for the answer to reach a prober that waits for a second."""
 TAKEN_BY_LIVENESS_WITHIN = 0.2
 """Seconds that it has to take that of liveness, whose last known results are as good."""
-SILENT = 0.3
-"""Seconds beyond ``stuck_after`` for which a worker may say nothing: it beats four times a
-second."""
 
 
 class Aside:
@@ -102,7 +100,7 @@ class Aside:
         if worker.stuck:
             return f"stuck{self._where(worker.stuck)}"
         silent = now - worker.at
-        if worker.stuck_after and silent > worker.stuck_after + SILENT:
+        if worker.stuck_after and silent > worker.stuck_after + GRACE:
             return f"has said nothing for {silent:.1f} s, and is there"
         return ""
 

@@ -14,7 +14,10 @@ from probekit._lifecycle.pod.records import Worker, worker_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Stem", "beat", "line_of", "prefix_of", "stems"]
+__all__ = ["GRACE", "Stem", "beat", "line_of", "prefix_of", "stems"]
+
+GRACE = 0.3
+"""Seconds beyond its threshold for which a worker may say nothing: it beats four times a second."""
 
 
 class Stem(NamedTuple):
