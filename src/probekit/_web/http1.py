@@ -88,8 +88,8 @@ def bind(host: str, port: int, *, numeric: bool = False, shared: bool = False) -
     flags = socket.AI_PASSIVE | (socket.AI_NUMERICHOST if numeric else 0)
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
-    except UnicodeError as error:
-        raise socket.gaierror(socket.EAI_NONAME, str(error)) from None
+    except UnicodeError:  # from the codec of names, in words that differ with each Python
+        raise socket.gaierror(socket.EAI_NONAME, "not a valid host name") from None
     family, _, _, _, address = found[0]
     return socket.create_server(
         address,
