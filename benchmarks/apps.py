@@ -10,9 +10,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from probekit import Probes
-from probekit.asgi import ProbeMiddleware
+from probekit.asgi import ProbeMiddleware, closing
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
@@ -33,10 +35,40 @@ def with_probes() -> ASGIApp:
     return ProbeMiddleware(Starlette(), probes=probes)
 
 
-def with_watchdog(stuck_after: float | None) -> ASGIApp:
+def with_watchdog(
+    stuck_after: float | None, middleware: type[ProbeMiddleware] = ProbeMiddleware
+) -> ASGIApp:
     """Return an application that is watched, or (None) not."""
     probes = Probes(drain_delay=0, stuck_after=stuck_after)
-    return ProbeMiddleware(Starlette(routes=[Route("/hello", hello)]), probes=probes)
+    return middleware(Starlette(routes=[Route("/hello", hello)]), probes=probes)
+
+
+class Uncounted(ProbeMiddleware):
+    """The middleware as it would be if it noted nothing of an ordinary request.
+
+    So it knows neither what is in flight, which the watchdog reads progress from, nor when the last
+    one came.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request as `ProbeMiddleware` does, less the notes."""
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        root_path = scope.get("root_path")
+        if root_path or scope["path"].startswith(self._paths):
+            await super().__call__(scope, receive, send)
+            return
+        drain = self._drain
+        if not self._service.served:
+            self._service.serving()
+
+        def mark(message: Message) -> Awaitable[None]:
+            if drain.state is not None and message["type"] == "http.response.start":
+                message = closing(scope, message)
+            return send(message)
+
+        await self._app(scope, receive, mark)
 
 
 class Raw:
@@ -86,6 +118,8 @@ def chosen(name: str) -> ASGIApp:
             return with_watchdog(5.0)
         case "unwatched":
             return with_watchdog(None)
+        case "uncounted":
+            return with_watchdog(None, Uncounted)
         case "raw-liveness":
             return Raw("/healthz")
         case _:

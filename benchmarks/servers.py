@@ -31,7 +31,7 @@ def describe() -> str:
 def on_uvicorn(app: str | Path, **environ: str) -> Server:
     """Return a server for an application, not yet started."""
     options = ["--http", PARSER, "--log-level", "warning"]
-    return serve(app, f"uvicorn-{LOOP}", *options, **environ)
+    return serve(app, f"uvicorn-{LOOP}", *options, port=None, measured=True, **environ)
 
 
 def run(main: Coroutine[object, object, T], *, patience: float = 60.0) -> T:

@@ -77,19 +77,24 @@ class ProbeMiddleware:
         self._drain = probes.service.drain
         endpoint_options, self._side = split(probes.service, options, lends_loop=False)
         self._endpoints = Endpoints(probes.service, **endpoint_options)
+        self._paths = self._endpoints.paths
         self._traffic.counted = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request, a WebSocket or the lifespan."""
         kind = scope["type"]
         if kind == "http":
-            found = self._endpoints.find(scope["path"], scope.get("root_path", ""))
-            if found is not None:
-                await answer(found, self._service, scope, receive, send)
-                return
-            service, traffic, drain = self._service, self._traffic, self._drain
-            if not service.served:
-                service.serving()
+            path = scope["path"]
+            root_path = scope.get("root_path")
+            # An ordinary request does not pay for the calls that look closer.
+            if root_path or path.startswith(self._paths):
+                found = self._endpoints.find(path, root_path or "")
+                if found is not None:
+                    await answer(found, self._service, scope, receive, send)
+                    return
+            traffic, drain = self._traffic, self._drain
+            if not self._service.served:
+                self._service.serving()
 
             # A plain function that returns the awaitable: a coroutine more for each message would
             # cost more than all the rest.
