@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from probekit import ConfigurationError
+from probekit import ConfigurationError, Probes
 from probekit._core.portal import SIDE
 from probekit._web.side import Side
 from probekit.asgi import ProbeMiddleware
@@ -108,6 +108,19 @@ def test_a_port_that_this_process_has_already_is_refused() -> None:
         pytest.raises(ConfigurationError, match="is taken"),
     ):
         make_probes().start(host=LOCAL, port=serving.port)
+
+
+def test_a_start_that_is_refused_gives_the_port_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next may have it, and the same probes may start where nothing is in their way."""
+    with socket.create_server((LOCAL, 0)) as other:
+        port = other.getsockname()[1]
+    probes = Probes(observers=[], on_stuck="exit", drain_delay=0)
+    with monkeypatch.context() as here:
+        here.setattr("probekit._lifecycle.watchdog.watch.obstacle", lambda: "it stands alone")
+        with pytest.raises(ConfigurationError, match="cannot work here: it stands alone"):
+            probes.start(host=LOCAL, port=port)
+    with probes.serve(host=LOCAL, port=port):
+        assert ask(port, "/healthz").status == 200
 
 
 PRIVILEGED = """

@@ -124,12 +124,16 @@ class Serving:
         self._side.listen()
         self._pid = os.getpid()
         self._side.join()
-        service.starting()
-        if self._block:
-            what = {"method": "serve", "path": f"port {self.port}"}
-            service.traffic.blocks[self] = what, service.clock.monotonic()
-        settle(service)
-        service.started(has_block=self._block)
+        try:
+            service.starting()
+            if self._block:
+                what = {"method": "serve", "path": f"port {self.port}"}
+                service.traffic.blocks[self] = what, service.clock.monotonic()
+            settle(service)
+            service.started(has_block=self._block)
+        except BaseException:
+            self.stop()  # or it would hold the port, and nothing behind it
+            raise
 
     def stop(self) -> None:
         """Serve no more, and stop all that runs; do nothing if it is not served.
