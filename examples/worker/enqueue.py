@@ -8,6 +8,8 @@ import random
 import time
 from typing import TYPE_CHECKING
 
+from redis.exceptions import RedisError
+
 from .jobs import Job
 from .redis_queue import RedisQueue
 
@@ -38,7 +40,10 @@ def main() -> None:
             "set it for both, to redis://localhost:6379/0 for instance"
         )
     jobs = (Job(arguments.seconds, arguments.kind) for _ in range(arguments.count))
-    RedisQueue(url).put(*jobs)
+    try:
+        RedisQueue(url).put(*jobs)
+    except (RedisError, ValueError) as error:  # the second for a URL that is none
+        parser.exit(1, f"{parser.prog}: nothing is ordered at REDIS_URL: {error}\n")
 
 
 if __name__ == "__main__":

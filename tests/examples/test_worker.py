@@ -19,7 +19,7 @@ from examples.worker.redis_queue import RedisQueue
 
 from tests.checks._starting import redis_of
 from tests.e2e.clients import get, request
-from tests.waiting import wait_until
+from tests.waiting import free_port, wait_until
 
 from ._workers import ROOT, Child, Fleet, Nursery, Worker, rendered
 
@@ -237,7 +237,7 @@ def enqueue(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]
 
 
 def test_invoices_are_ordered_by_hand(redis: RedisServer, queue: RedisQueue) -> None:
-    """Where there is no Redis to put them, the command says what to do."""
+    """Where there is no Redis to put them, the command says so, in a line."""
     ordered = enqueue("3", "--seconds", "0.5", "--kind", "fail", REDIS_URL=redis.url)
     assert ordered.returncode == 0, ordered.stderr
     assert queue.depth() == 3
@@ -247,6 +247,11 @@ def test_invoices_are_ordered_by_hand(redis: RedisServer, queue: RedisQueue) -> 
     refused = enqueue("3", REDIS_URL="")
     assert refused.returncode == 2
     assert "REDIS_URL is not set" in refused.stderr
+    for nowhere in (f"redis://127.0.0.1:{free_port()}/0", "redis://127.0.0.1:port/0"):
+        failed = enqueue("3", REDIS_URL=nowhere)
+        assert failed.returncode == 1
+        assert failed.stderr.startswith("python -m examples.worker.enqueue: nothing is ordered at ")
+        assert failed.stderr.count("\n") == 1
 
 
 def test_the_numbers_of_the_manifest_hang_together() -> None:
