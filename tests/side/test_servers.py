@@ -52,6 +52,7 @@ def in_background(function: Callable[[], object]) -> threading.Thread:
     return thread
 
 
+STRANGER = "which is of another server of this user"
 UVICORN = ("uvicorn", "blocked:app", "--port", "{port}", "--no-access-log")
 GUNICORN = ("gunicorn", "--bind", "127.0.0.1:{port}", "--no-control-socket", "-k", "gthread")
 
@@ -148,4 +149,9 @@ def test_workers_share_one_side_port(command: tuple[str, ...], tmp_path: Path) -
 
         wait_until(lambda: codes("/readyz") == {503}, "all drain")
         assert codes("/healthz") == {200}
+        assert STRANGER not in server.log()
+        with serve(*command, side=side, runtime=tmp_path) as another:
+            wait_until(lambda: another.log().count(STRANGER) == 2, "both see who else is there")
+            assert f"side_port {side} is answered by process " in another.log()
+            assert another.stop() < PATIENCE
         assert server.stop() < PATIENCE

@@ -16,6 +16,7 @@ from probekit._lifecycle.aside import Aside
 from probekit._lifecycle.pod.master import gunicorn_arbiter, master_pid
 from probekit._web.endpoints import Endpoints
 from probekit._web.http1 import Connections, bind
+from probekit._web.neighbours import strangers
 from probekit._web.standing import greenlets_loaded
 from probekit.exceptions import ConfigurationError
 
@@ -133,7 +134,8 @@ class Side:
         with self._lock:
             if self._listening is not None:
                 return
-            sock = self._bind()
+            shared = self._is_shared()
+            sock = self._bind(shared=shared)
             connections = Connections(self._endpoints, self._is_draining)
             try:
                 listening = Listening(sock, connections, SIDE.revive())
@@ -145,6 +147,8 @@ class Side:
                     f"{error}"
                 ) from None
             self._listening = listening
+        if shared:
+            self._look_around(listening.port)
 
     def try_to_listen(self) -> None:
         """Do the same where a request must not fail."""
@@ -200,13 +204,27 @@ class Side:
     def _is_draining(self) -> bool:
         return self._service.drain.state is not None
 
-    def _bind(self) -> socket.socket:
+    def _look_around(self, port: int) -> None:
+        # Not refused: while a server is replaced by its next version both are there for a while.
+        master = 1 if self._service.pod.scope == "container" else master_pid()
+        if others := strangers(port, master=master):
+            logger.warning(
+                "%s %d is answered by process %s as well, which is of another server of this user: "
+                "each probe meets one of the two, whichever it is; give each server a port of its "
+                "own, or end the other (`ps -fp %s` shows it)",
+                self._names[1],
+                port,
+                " and ".join(map(str, others)),
+                ",".join(map(str, others)),
+            )
+
+    def _bind(self, *, shared: bool) -> socket.socket:
         host, port = self._host, self._wanted
         # The system would let this process have it twice, as if it were two workers.
         if port and any(other.port == port for other in _all if other._listening is not None):
             raise self._refusal(errno.EADDRINUSE)
         try:
-            return bind(host, port, shared=self._is_shared())
+            return bind(host, port, shared=shared)
         except socket.gaierror as error:
             raise ConfigurationError(
                 f"{self._names[0]} {host!r} is no address: {error}; let it be '0.0.0.0' or '::', "
