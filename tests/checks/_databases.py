@@ -155,6 +155,22 @@ async def paused(server: Server) -> AsyncGenerator[None]:
             await to_thread.run_sync(server.resume)
 
 
+async def run_while_hung(check: Callable[[], Any], server: Server) -> bool:
+    """Run a check on a server that stands still at first; return whether it waited for that."""
+    done = anyio.Event()
+
+    async def late() -> None:
+        await run(check)
+        done.set()
+
+    async with paused(server), anyio.create_task_group() as tasks:
+        tasks.start_soon(late)
+        with anyio.move_on_after(0.3) as waiting:
+            await done.wait()
+        await to_thread.run_sync(server.resume)
+    return waiting.cancelled_caught and done.is_set()
+
+
 @asynccontextmanager
 async def locked(database: Database, statement: str) -> AsyncGenerator[None]:
     """Hold what the statement locks inside the block, from outside."""

@@ -17,7 +17,7 @@ from probekit.checks.redis import RedisCheck
 from probekit.exceptions import Unhealthy
 from tests.waiting import answering, wait_until
 
-from ._databases import paused, run
+from ._databases import paused, run, run_while_hung
 from ._redis import Clients, ask
 
 if TYPE_CHECKING:
@@ -145,19 +145,7 @@ class TestOutages:
         """A server that stands still holds the run up, and the late answer is a good one."""
         check = RedisCheck(await clients(redis_server.port), writable=writable)
         await run(check)
-        done = anyio.Event()
-
-        async def late() -> None:
-            await run(check)
-            done.set()
-
-        async with paused(redis_server), anyio.create_task_group() as tasks:
-            tasks.start_soon(late)
-            with anyio.move_on_after(0.3) as waiting:
-                await done.wait()
-            await to_thread.run_sync(redis_server.resume)
-        assert waiting.cancelled_caught
-        assert done.is_set()
+        assert await run_while_hung(check, redis_server)
 
     @pytest.mark.parametrize("clients", ["redis.asyncio"], indirect=True)
     @both_ways

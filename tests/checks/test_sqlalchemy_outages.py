@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import anyio
 import pytest
 from anyio import to_thread
 from sqlalchemy.exc import DBAPIError
@@ -21,6 +20,7 @@ from ._databases import (
     make,
     paused,
     run,
+    run_while_hung,
 )
 
 if TYPE_CHECKING:
@@ -42,19 +42,7 @@ class TestOutages:
         """A server that stands still holds the run up, and the late answer is a good one."""
         check = await make(database, writable=writable)
         await run(check)
-        done = anyio.Event()
-
-        async def late() -> None:
-            await run(check)
-            done.set()
-
-        async with paused(postgres_server), anyio.create_task_group() as tasks:
-            tasks.start_soon(late)
-            with anyio.move_on_after(0.3) as waiting:
-                await done.wait()
-            await to_thread.run_sync(postgres_server.resume)
-        assert waiting.cancelled_caught
-        assert done.is_set()
+        assert await run_while_hung(check, postgres_server)
         assert checked_out(check.engine) == 0
 
     @on_async_postgres
