@@ -1,4 +1,4 @@
-"""`Level`: bounds, ages and outages of an async source, on every kind of loop, in fake time."""
+"""`Level`: bounds, ages and slow sources that are async, on every kind of loop, in fake time."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -15,31 +14,15 @@ import pytest
 from probekit import Probe, Probes, Status
 from probekit.checks.worker import Level
 from probekit.exceptions import CheckFailure, ConfigurationError, Degraded, Unhealthy
-from tests.fake_time import FakeClock
 
-from ._fetches import AsyncSource, after, failure, hang, make_level, value_of
+from ._fetches import AsyncSource, after, failure, hang, value_of
+
+if TYPE_CHECKING:
+    from tests.fake_time import FakeClock
 
 pytestmark = pytest.mark.anyio
 
 Make = Callable[..., Level]
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    """The time of the test and of its event loop."""
-    return FakeClock()
-
-
-@pytest.fixture(params=["asyncio", "uvloop", "trio"])
-def anyio_backend(request: pytest.FixtureRequest, clock: FakeClock) -> object:
-    """Run an async test on each kind of loop, in fake time."""
-    return clock.backend(request.param)
-
-
-@pytest.fixture
-def make(clock: FakeClock) -> Make:
-    """Return a function that makes a `Level` in the test's time."""
-    return partial(make_level, clock)
 
 
 def about(seconds: float) -> Any:

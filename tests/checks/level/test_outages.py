@@ -6,38 +6,21 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from decimal import Decimal
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from probekit.checks.worker import Level
 from probekit.exceptions import Degraded, Unhealthy
-from tests.fake_time import FakeClock
 
-from ._fetches import AsyncSource, failure, make_level, value_of
+from ._fetches import AsyncSource, failure, value_of
+
+if TYPE_CHECKING:
+    from tests.fake_time import FakeClock
 
 pytestmark = pytest.mark.anyio
 
 Make = Callable[..., Level]
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    """The time of the test and of its event loop."""
-    return FakeClock()
-
-
-@pytest.fixture(params=["asyncio", "uvloop", "trio"])
-def anyio_backend(request: pytest.FixtureRequest, clock: FakeClock) -> object:
-    """Run an async test on each kind of loop, in fake time."""
-    return clock.backend(request.param)
-
-
-@pytest.fixture
-def make(clock: FakeClock) -> Make:
-    """Return a function that makes a `Level` in the test's time."""
-    return partial(make_level, clock)
 
 
 class TestOutage:

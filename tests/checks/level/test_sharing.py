@@ -17,7 +17,6 @@ import pytest
 from probekit import Probes
 from probekit.checks.worker import Level
 from probekit.exceptions import ConfigurationError, Unhealthy
-from tests.fake_time import FakeClock
 from tests.waiting import wait_until
 
 from ._fetches import AsyncSource, Gate, SyncSource, hang, value_of
@@ -25,14 +24,10 @@ from ._fetches import AsyncSource, Gate, SyncSource, hang, value_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.fake_time import FakeClock
+
 KINDS = ["asyncio", "trio"]
 LOOPS = 8
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    """The time of the level; the loops' is real."""
-    return FakeClock()
 
 
 def ask(level: Level, kind: str = "asyncio") -> object:
