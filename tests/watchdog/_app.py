@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +13,7 @@ from starlette.routing import Route
 
 from probekit import Probes
 from probekit.asgi import ProbeMiddleware
+from tests.holding import HOLDS, compute
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,33 +30,6 @@ probes = Probes(
     on_stuck="exit" if "EXIT" in os.environ else "report",
     exits_per_hour=1,
 )
-lock = threading.Lock()
-lock.acquire()
-near, far = socket.socketpair()
-near.settimeout(0.05)
-
-
-def compute(seconds: float = 0.05) -> None:
-    """Use the CPU, not the clock: a busy machine makes it longer."""
-    end = time.thread_time() + seconds
-    while time.thread_time() < end:
-        pass
-
-
-def receive() -> None:
-    """Wait for a message that does not come."""
-    try:
-        near.recv(1)
-    except TimeoutError:
-        return
-
-
-HOLDS: dict[str, Callable[[], object]] = {
-    "sleep": lambda: time.sleep(0.05),
-    "compute": compute,
-    "acquire": lambda: lock.acquire(timeout=0.05),
-    "receive": receive,
-}
 
 
 def hold(how: Callable[[], object]) -> dict[str, object]:

@@ -6,8 +6,6 @@ SIDE_PORT is its side port.
 from __future__ import annotations
 
 import os
-import socket
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,46 +13,18 @@ from typing import TYPE_CHECKING
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
+from tests.holding import HOLDS
 
 from probekit import Probes
 from probekit.asgi import ProbeMiddleware
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from starlette.requests import Request
 
 LONGEST = 20.0
 """Seconds that anything is held, whoever forgets it."""
 
 release = Path(os.environ["RELEASE"])
-lock = threading.Lock()
-lock.acquire()
-near, far = socket.socketpair()
-near.settimeout(0.05)
-
-
-def compute() -> None:
-    """Use the CPU."""
-    end = time.thread_time() + 0.05
-    while time.thread_time() < end:
-        pass
-
-
-def receive() -> None:
-    """Wait for a message that does not come."""
-    try:
-        near.recv(1)
-    except TimeoutError:
-        return
-
-
-HOLDS: dict[str, Callable[[], object]] = {
-    "sleep": lambda: time.sleep(0.05),
-    "compute": compute,
-    "acquire": lambda: lock.acquire(timeout=0.05),
-    "receive": receive,
-}
 
 
 def hold(how: str) -> None:
