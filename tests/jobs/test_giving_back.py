@@ -18,7 +18,7 @@ from tests.waiting import wait_until
 from tests.web._asking import make_probes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from probekit import Probes
 
@@ -222,6 +222,27 @@ def test_one_that_raises_harms_no_other(
     assert "job a is not given back: tests.jobs.test_giving_back:" in log.text
     assert "SystemExit: a" in log.text
     assert "TypeError" in log.text
+
+
+def test_one_that_yields_has_given_nothing_back(
+    unfinished: ExitStack, log: pytest.LogCaptureFixture
+) -> None:
+    """Nothing of a generator function has run, sync or async, and the log does not say it had."""
+    probes = make_probes()
+
+    def take(job: str) -> Iterator[str]:
+        yield job
+
+    async def take_too(job: str) -> AsyncIterator[str]:
+        yield job
+
+    unfinished.enter_context(probes.work("a", on_abandon=take))
+    unfinished.enter_context(probes.work("b", on_abandon=take_too))
+    give_back(probes)
+    assert said(log, "has been given to") == []
+    lines = sorted(said(log, "is not given back"))
+    assert [line[:6] for line in lines] == ["job a ", "job b "]
+    assert log.text.count("which nothing has run; return instead of yield") == 2
 
 
 @anyio_test

@@ -41,6 +41,8 @@ SIDE_BY_SIDE = 64
 """How many of them run at once; one that hangs costs a thread."""
 AHEAD = 0.2
 """Seconds by which an application that ends stops waiting before the signal would end it."""
+NEVER_RAN = "a generator function, of which nothing has run; return instead of yield"
+"""What is said of an ``on_abandon`` that yields."""
 
 
 class Leaving(Protocol):
@@ -187,6 +189,9 @@ class Jobs:
         else:
             if inspect.isawaitable(result):
                 self._await(work, result, until)
+            elif inspect.isgenerator(result) or inspect.isasyncgen(result):
+                # Looked for here, and not in work(), which stands in the path of every job.
+                self._failed(work, TypeError(NEVER_RAN))
             else:
                 self._done(work)
 
