@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -132,6 +133,34 @@ def test_whatever_can_be_called_with_a_job_will_do() -> None:
     assert probes.worker(partial(send, "me"))("anna") == "job send anna"
     assert probes.worker(Sender(), name="to")("anna") == "job to anna"
     assert probes.worker(getattr)(3, "real") == 3
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["coroutine", "Awaitable"])
+async def test_a_plain_function_that_returns_something_to_await_is_refused(kind: str) -> None:
+    """At its first call: the job would end before it has begun, and no drain would wait for it."""
+    probes = make_probes()
+    begun: list[str] = []
+
+    class Awaitable:
+        def __await__(self) -> Any:
+            raise AssertionError
+
+    async def send(address: str) -> None:
+        begun.append(address)
+
+    @probes.worker
+    def logged(address: str) -> Any:
+        return send(address) if kind == "coroutine" else Awaitable()
+
+    complaint = (
+        rf"^worker tests\.jobs\.test_worker:\d+ \(.*logged\): a plain def returns something to "
+        rf"await, {kind}, .*; put @probes\.worker directly on the async def$"
+    )
+    with pytest.raises(ConfigurationError, match=complaint):
+        logged("anna")
+    gc.collect()  # a coroutine that was never awaited would warn here, which fails the test
+    assert (begun, probes.in_flight["jobs"]) == ([], 0)
 
 
 def test_its_jobs_are_given_back_like_all_others() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from functools import wraps
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 
 from probekit._core.functions import location, routine, unwrap
 from probekit.exceptions import ConfigurationError
@@ -70,7 +70,10 @@ def counted(function: Any, *, parameter: str | None, begin: Begin) -> Any:
     @wraps(function)
     def called(*args: Any, **kwargs: Any) -> Any:
         with begin(place.find(args, kwargs), title):
-            return function(*args, **kwargs)
+            result = function(*args, **kwargs)
+        if result is not None and inspect.isawaitable(result):  # None first: it is what most return
+            refuse_awaitable(result, what)
+        return result
 
     return awaited if inspect.iscoroutinefunction(routine(function)) else called
 
@@ -88,6 +91,16 @@ def check_handler(function: Any, what: str) -> None:
             f"{what}: a generator function returns before it has begun; use "
             f"`with probes.work(job):` inside"
         )
+
+
+def refuse_awaitable(result: object, what: str) -> NoReturn:
+    """Refuse what a plain function returned: its job would have ended before it is awaited."""
+    if inspect.iscoroutine(result):
+        result.close()  # or a warning that it was never awaited would stand beside the error
+    raise ConfigurationError(
+        f"{what}: a plain def returns something to await, {type(result).__name__}, so that its job "
+        f"would not be counted; put @probes.worker directly on the async def"
+    )
 
 
 def find_place(function: Any, parameter: str | None, what: str) -> Place:

@@ -116,7 +116,7 @@ class Working:
 
         Raises:
             ConfigurationError: If it is a generator function, takes no job, or an argument makes no
-                sense.
+                sense; when it is called, if it is a ``def`` that returns something to await.
         """
         from probekit._lifecycle.worker import check_taker, counted
 
