@@ -297,6 +297,33 @@ async def test_one_that_hangs_is_named_and_left(
     await until(lambda: "job a has been given to on_abandon, late" in log.messages)
 
 
+@anyio_test
+async def test_one_that_blocks_the_loop_is_named_by_a_thread(
+    unfinished: ExitStack, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop that would give up cannot, so somebody else says what to do about it."""
+    monkeypatch.setattr(giving_back, "ABANDON", 0.1)
+    monkeypatch.setattr(giving_back, "HELD", 0.1)
+    probes = make_probes(linger=0)
+
+    async def block(job: str) -> None:
+        until = time.monotonic() + 10
+        while not said(log, "held up") and time.monotonic() < until:
+            pass
+
+    async with probes.lifespan():
+        unfinished.enter_context(probes.work("a", on_abandon=block))
+    [line] = said(log, "the event loop is held up")
+    assert "make it a plain def, which runs in a thread; not back within 0.1 s: tests." in line
+    assert line.endswith(".block) with job a")
+
+
+def test_a_loop_held_by_something_else_accuses_no_job(log: pytest.LogCaptureFixture) -> None:
+    """The watchdog names what holds it."""
+    make_probes().service.jobs.name_held()
+    assert log.messages == []
+
+
 def test_what_hangs_takes_no_thread_from_the_others(unfinished: ExitStack) -> None:
     """Up to a limit: beyond it there is one thread after the other."""
     probes = make_probes()

@@ -19,7 +19,7 @@ from probekit._lifecycle.traffic import describe
 from probekit._lifecycle.work import is_work
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from probekit._core.engine import Engine
     from probekit._lifecycle.plan import Plan
@@ -32,6 +32,8 @@ logger = logging.getLogger("probekit")
 
 ABANDON = 5.0
 """Seconds that all calls of ``on_abandon`` have together."""
+HELD = 1.0
+"""Seconds more after which a loop that has not come back to them is held up, and not only busy."""
 LOOKED_EVERY = 0.02
 """Seconds between two looks whether they have come back, or the jobs are done."""
 ROUNDS = 2
@@ -112,11 +114,19 @@ class Jobs:
         """
         self.deadline = None
         self.attended = False
-        with anyio.move_on_after(ABANDON, shield=True):
-            for _ in range(ROUNDS if draining else 1):
-                self.abandon()
-                while not self.given_back():  # noqa: ASYNC110 - in other threads
-                    await anyio.sleep(LOOKED_EVERY)
+        watch = threading.Timer(ABANDON + HELD, self.name_held)
+        watch.daemon = True
+        if self.traffic.jobs:
+            with suppress(RuntimeError):  # there is no thread to be had
+                watch.start()
+        try:
+            with anyio.move_on_after(ABANDON, shield=True):
+                for _ in range(ROUNDS if draining else 1):
+                    self.abandon()
+                    while not self.given_back():  # noqa: ASYNC110 - in other threads
+                        await anyio.sleep(LOOKED_EVERY)
+        finally:
+            watch.cancel()
         self.give_up()
 
     def abandon(self) -> None:
@@ -162,7 +172,18 @@ class Jobs:
             logger.error(
                 "on_abandon has not come back within %g s, and nobody waits for it: %s",
                 ABANDON,
-                ", ".join(f"{where} with {describe(work.scope)}" for work, where in late.items()),
+                named(late),
+            )
+
+    def name_held(self) -> None:
+        """Name them in a thread, where the loop that ought to give up does not come to it."""
+        if late := self._under_way.copy():
+            logger.error(
+                "the event loop is held up, and the end of the application with it; an async "
+                "on_abandon must not block: make it a plain def, which runs in a thread; not back "
+                "within %g s: %s",
+                ABANDON,
+                named(late),
             )
 
     def ended_late(self, work: Work[Any]) -> None:
@@ -228,3 +249,8 @@ class Jobs:
         where = self._under_way.get(work, "on_abandon")
         logger.error("%s is not given back: %s failed", describe(work.scope), where, exc_info=error)
         self._under_way.pop(work, None)
+
+
+def named(calls: Mapping[Work[Any], str]) -> str:
+    """Name calls of ``on_abandon``, each with its job."""
+    return ", ".join(f"{where} with {describe(work.scope)}" for work, where in calls.items())

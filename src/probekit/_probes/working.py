@@ -59,8 +59,8 @@ class Working:
             name: What people see of it. By default a job that is a text or a number is shown as it
                 is, up to 100 characters, and of any other only the name of its class.
             on_abandon: What takes the job, ``def`` (called on a thread of its own) or ``async def``
-                (awaited on the application's loop); by default what `on_abandon` declared. All
-                calls have 5 seconds, together.
+                (awaited on the application's loop, which it must not block); by default what
+                `on_abandon` declared. All calls have 5 seconds, together.
 
         Raises:
             ConfigurationError: If an argument makes no sense.
