@@ -73,7 +73,8 @@ class Standalone:
             **options: Likewise.
 
         Returns:
-            What has the ``port``, and a method ``stop()``; without that it ends with the process.
+            What has the ``port``, and the methods ``stop()`` and, for the end of an event loop,
+            ``await aclose()``; without either it ends with the process.
 
         Raises:
             ConfigurationError: If an option cannot work, the port is not to be had, or the probes

@@ -138,7 +138,7 @@ class Serving:
     def stop(self) -> None:
         """Serve no more, and stop all that runs; do nothing if it is not served.
 
-        On the event loop of the checks it returns at once, and that is done soon after.
+        On an event loop it returns at once, and that is done soon after; `aclose` waits for it.
         """
         if not self._leave():
             return
@@ -163,6 +163,23 @@ class Serving:
         finally:
             if not at_once:
                 self._release()
+
+    async def aclose(self) -> None:
+        """Serve no more, and return when all has ended and every job is done or given back.
+
+        What leaving ``async with`` does, for a framework that calls a function at the end: a loop
+        that ends soon after may be gone before what `stop` began is done. Nothing happens if it is
+        not served.
+
+        Note:
+            Call it on the event loop that it was started on, or, if none ran there, on any. It is
+            shielded from cancellation, and takes `linger` + 10 seconds at most.
+        """
+        if self._service.engine.lent:  # the checks live on probekit's own loop, so they end there
+            with CancelScope(shield=True):
+                await to_thread.run_sync(self.stop)
+        else:
+            await self.__aexit__(None, None, None)
 
     @property
     def _limit(self) -> float:
