@@ -35,7 +35,9 @@ class Standalone:
         All endpoints are answered by a thread of its own, also while the process is busy. Checks
         run on the event loop that runs here, or on one that probekit keeps. SIGTERM turns the
         process unready; the signal then waits until the block is left, and is dropped, or until
-        ``drain_delay`` and ``linger`` have passed, and ends the process.
+        ``drain_delay`` and ``linger`` have passed, and ends the process. A drain by an operator or
+        the fleet sets `draining`, too, and a platform would start anew, ready, what leaves for it:
+        where there are such drains, leave only if ``draining.final``, and pause otherwise.
 
         Args:
             port: Where to listen; 0: wherever there is room, which `port` of the result tells.

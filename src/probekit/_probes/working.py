@@ -54,6 +54,9 @@ class Working:
         end of the application. Then it is abandoned: named in the log with its age, and handed to
         ``on_abandon``, so that somebody else may do it.
 
+        A drain by an operator or the fleet ends this loop, too. Where the platform would start the
+        process anew for it, leave only if ``draining.final``, and pause otherwise.
+
         Args:
             job: Anything; it is handed to ``on_abandon``.
             name: What people see of it. By default a job that is a text or a number is shown as it
