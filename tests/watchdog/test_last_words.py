@@ -183,6 +183,36 @@ def test_who_is_stopped_while_it_speaks_does_not_end(kennel: Making, pod: Pod) -
     assert watched.exits == []
 
 
+def test_two_that_are_stuck_together_are_both_counted(kennel: Making, pod: Pod) -> None:
+    """While one still speaks another has counted: that one lies ahead of its look, and counts."""
+    watched = kennel(on_stuck="exit", exits_per_hour=1, pod=pod)
+    others: list[str | None] = []
+
+    class Slow(LastWords):
+        def stuck(self, stall: Stall, seconds: float) -> None:
+            super().stuck(stall, seconds)
+            watched.clock.advance(0.1)
+            others.append(why_not_exit(pod, clock=watched.clock.monotonic, per_hour=1))
+
+    watched.dog.last_words = Slow(
+        termination_log=watched.termination_log, leave=watched.exits.append
+    )
+    watched.pass_time(1.2)
+    assert others == [None]
+    assert watched.exits == []
+
+
+def test_the_moment_of_an_exit_is_read_when_it_is_its_turn(pod: Pod) -> None:
+    """Who waits for another to count comes after it."""
+
+    def clock() -> float:
+        assert pod.directory is not None
+        assert files.is_locked(pod.directory, f"{pod.name}.exits")
+        return 5000.0
+
+    assert why_not_exit(pod, clock=clock, per_hour=1) is None
+
+
 def path_of(pod: Pod) -> Path:
     """Return the file of the exits."""
     assert pod.directory is not None
@@ -193,11 +223,11 @@ def path_of(pod: Pod) -> Path:
 def test_exits_are_counted_for_an_hour(pod: Pod) -> None:
     """In a file that people can read; one that lies ahead was another machine's."""
     name = path_of(pod)
-    assert why_not_exit(pod, now=5000.0, per_hour=1) is None
+    assert why_not_exit(pod, clock=lambda: 5000.0, per_hour=1) is None
     assert json.loads(name.read_text()) == {"version": 1, "at": [5000.0]}
-    assert "1 times in an hour" in str(why_not_exit(pod, now=8599.0, per_hour=1))
-    assert why_not_exit(pod, now=8601.0, per_hour=1) is None
-    assert why_not_exit(pod, now=100.0, per_hour=1) is None
+    assert "1 times in an hour" in str(why_not_exit(pod, clock=lambda: 8599.0, per_hour=1))
+    assert why_not_exit(pod, clock=lambda: 8601.0, per_hour=1) is None
+    assert why_not_exit(pod, clock=lambda: 100.0, per_hour=1) is None
 
 
 @pytest.mark.parametrize(
@@ -212,7 +242,7 @@ def test_a_spoilt_file_ends_nobody(content: str, complaint: str, pod: Pod) -> No
     """Who cannot count stays."""
     name = path_of(pod)
     name.write_text(content)
-    why = why_not_exit(pod, now=5000.0, per_hour=1)
+    why = why_not_exit(pod, clock=lambda: 5000.0, per_hour=1)
     assert f"exits cannot be counted in {pod.path}: " in str(why)
     assert complaint in str(why)
 
@@ -224,11 +254,11 @@ def test_two_count_one_after_the_other(pod: Pod, monkeypatch: pytest.MonkeyPatch
     turn = files.lock(pod.directory, f"{pod.name}.exits")
     assert turn is not None
     try:
-        why = why_not_exit(pod, now=5000.0, per_hour=1)
+        why = why_not_exit(pod, clock=lambda: 5000.0, per_hour=1)
         assert why == "exits cannot be counted: another worker has been counting for too long"
     finally:
         os.close(turn)
-    assert why_not_exit(pod, now=5000.0, per_hour=1) is None
+    assert why_not_exit(pod, clock=lambda: 5000.0, per_hour=1) is None
 
 
 # -- hypercorn --------------------------------------------------------------------------------

@@ -189,7 +189,7 @@ class Watchdog:
             return
         self._ask_at = now + ASK_AGAIN
         limit = self._policy.exits_per_hour
-        why = obstacle() or why_not_exit(self._pod, now=now, per_hour=limit)
+        why = obstacle() or why_not_exit(self._pod, clock=self._clock, per_hour=limit)
         if why is None:
             self.last_words.leave()
         elif first:
