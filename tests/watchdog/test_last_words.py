@@ -6,6 +6,7 @@ import json
 import logging
 import multiprocessing.process
 import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -129,6 +130,42 @@ def test_nobody_ends_where_nothing_is_shared(
     watched.pass_time(1.2)
     assert watched.exits == []
     assert "stays, since exits cannot be counted: PROBEKIT_SCOPE is process" in caplog.text
+
+
+def test_who_can_end_starts_without_a_word(
+    kennel: Making, pod: Pod, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor does who only reports have anything to say."""
+    kennel(on_stuck="exit", pod=pod)
+    kennel()
+    assert caplog.messages == []
+
+
+def test_where_nothing_is_shared_the_start_says_so(
+    kennel: Making, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is wrong and what to do, before anybody is stuck."""
+    kennel(on_stuck="exit")
+    [text] = caplog.messages
+    assert text.startswith(
+        "on_stuck='exit' will end no process here: exits cannot be counted: PROBEKIT_SCOPE is "
+        "process; let the workers share a directory (PROBEKIT_RUNTIME_DIR"
+    )
+
+
+def test_under_gevent_the_start_says_so(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody watches there, so nobody would say it later."""
+    patched = SimpleNamespace(is_module_patched=lambda _name: True)
+    monkeypatch.setitem(sys.modules, "gevent.monkey", patched)
+    assert pod.directory is not None
+    assert not Probes(observers=[], on_stuck="exit").service.watchdog.begin()
+    [text] = caplog.messages
+    assert "on_stuck='exit' will end no process here: threads are gevent's greenlets" in text
+    assert "gunicorn's --timeout" in text
+    assert not Probes(observers=[]).service.watchdog.begin()
+    assert len(caplog.messages) == 1
 
 
 def test_whose_log_hangs_ends_all_the_same() -> None:
@@ -288,12 +325,13 @@ def test_one_worker_of_hypercorn_may_end_itself(
 def test_one_of_several_workers_of_hypercorn_must_not(
     kennel: Making, pod: Pod, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Refused at the start; where no lifespan tells of it, when the moment has come."""
+    """Refused at the start; where no lifespan tells of it, warned of, and when it has come."""
     be_worker_of_hypercorn(monkeypatch, SimpleNamespace(workers=2))
     probes = Probes(observers=[], on_stuck="exit")
     with pytest.raises(ConfigurationError, match="hypercorn ends all its 2 workers when one"):
         probes.service.starting()
     watched = kennel(on_stuck="exit", pod=pod)
+    assert "on_stuck='exit' will end no process here: hypercorn ends all its 2" in caplog.text
     watched.pass_time(1.2)
     assert watched.exits == []
     assert f"process {os.getpid()} stays, since hypercorn ends all its 2 workers" in caplog.text
