@@ -64,7 +64,9 @@ class Probes(Declaring, Standalone, Working):
             - ``stuck_after`` (5): How long the event loop must show no sign of life, or all threads
               of a WSGI server be busy with the same requests. None: nobody watches.
             - ``on_stuck`` (``"report"``): ``"exit"``: end a process that is stuck, for the server
-              to start another.
+              to start another. Requests and jobs in flight are lost, without ``on_abandon``.
+              Refused under several workers of hypercorn; granian needs
+              ``--respawn-failed-workers``.
             - ``exits_per_hour`` (3): How often that may happen to all workers of a server together.
 
     Attributes:

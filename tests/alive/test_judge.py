@@ -147,7 +147,7 @@ def test_a_worker_that_nobody_watches_is_not_judged(stage: Stage) -> None:
     stage.worker(stage.process().pid, ago=500.0, stuck_after=0.0)
     judgement = stage.judged()
     assert judgement.alive
-    assert judgement.message == "0 of 1 workers alive, 1 not judged"
+    assert judgement.message == "none is known to be stuck, 1 of 1 workers not judged"
     assert str(judgement.workers[0]).endswith(
         ": not judged, nobody watches it: its stuck_after is None"
     )

@@ -6,6 +6,7 @@ import json
 import logging
 import multiprocessing.process
 import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -131,6 +132,42 @@ def test_nobody_ends_where_nothing_is_shared(
     assert "stays, since exits cannot be counted: PROBEKIT_SCOPE is process" in caplog.text
 
 
+def test_who_can_end_starts_without_a_word(
+    kennel: Making, pod: Pod, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor does who only reports have anything to say."""
+    kennel(on_stuck="exit", pod=pod)
+    kennel()
+    assert caplog.messages == []
+
+
+def test_where_nothing_is_shared_the_start_says_so(
+    kennel: Making, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is wrong and what to do, before anybody is stuck."""
+    kennel(on_stuck="exit")
+    [text] = caplog.messages
+    assert text.startswith(
+        "on_stuck='exit' will end no process here: exits cannot be counted: PROBEKIT_SCOPE is "
+        "process; let the workers share a directory (PROBEKIT_RUNTIME_DIR"
+    )
+
+
+def test_under_gevent_the_start_says_so(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody watches there, so nobody would say it later."""
+    patched = SimpleNamespace(is_module_patched=lambda _name: True)
+    monkeypatch.setitem(sys.modules, "gevent.monkey", patched)
+    assert pod.directory is not None
+    assert not Probes(observers=[], on_stuck="exit").service.watchdog.begin()
+    [text] = caplog.messages
+    assert "on_stuck='exit' will end no process here: threads are gevent's greenlets" in text
+    assert "gunicorn's --timeout" in text
+    assert not Probes(observers=[]).service.watchdog.begin()
+    assert len(caplog.messages) == 1
+
+
 def test_whose_log_hangs_ends_all_the_same() -> None:
     """What the process is stuck in may be its log."""
 
@@ -183,6 +220,36 @@ def test_who_is_stopped_while_it_speaks_does_not_end(kennel: Making, pod: Pod) -
     assert watched.exits == []
 
 
+def test_two_that_are_stuck_together_are_both_counted(kennel: Making, pod: Pod) -> None:
+    """While one still speaks another has counted: that one lies ahead of its look, and counts."""
+    watched = kennel(on_stuck="exit", exits_per_hour=1, pod=pod)
+    others: list[str | None] = []
+
+    class Slow(LastWords):
+        def stuck(self, stall: Stall, seconds: float) -> None:
+            super().stuck(stall, seconds)
+            watched.clock.advance(0.1)
+            others.append(why_not_exit(pod, clock=watched.clock.monotonic, per_hour=1))
+
+    watched.dog.last_words = Slow(
+        termination_log=watched.termination_log, leave=watched.exits.append
+    )
+    watched.pass_time(1.2)
+    assert others == [None]
+    assert watched.exits == []
+
+
+def test_the_moment_of_an_exit_is_read_when_it_is_its_turn(pod: Pod) -> None:
+    """Who waits for another to count comes after it."""
+
+    def clock() -> float:
+        assert pod.directory is not None
+        assert files.is_locked(pod.directory, f"{pod.name}.exits")
+        return 5000.0
+
+    assert why_not_exit(pod, clock=clock, per_hour=1) is None
+
+
 def path_of(pod: Pod) -> Path:
     """Return the file of the exits."""
     assert pod.directory is not None
@@ -193,11 +260,11 @@ def path_of(pod: Pod) -> Path:
 def test_exits_are_counted_for_an_hour(pod: Pod) -> None:
     """In a file that people can read; one that lies ahead was another machine's."""
     name = path_of(pod)
-    assert why_not_exit(pod, now=5000.0, per_hour=1) is None
+    assert why_not_exit(pod, clock=lambda: 5000.0, per_hour=1) is None
     assert json.loads(name.read_text()) == {"version": 1, "at": [5000.0]}
-    assert "1 times in an hour" in str(why_not_exit(pod, now=8599.0, per_hour=1))
-    assert why_not_exit(pod, now=8601.0, per_hour=1) is None
-    assert why_not_exit(pod, now=100.0, per_hour=1) is None
+    assert "1 times in an hour" in str(why_not_exit(pod, clock=lambda: 8599.0, per_hour=1))
+    assert why_not_exit(pod, clock=lambda: 8601.0, per_hour=1) is None
+    assert why_not_exit(pod, clock=lambda: 100.0, per_hour=1) is None
 
 
 @pytest.mark.parametrize(
@@ -212,7 +279,7 @@ def test_a_spoilt_file_ends_nobody(content: str, complaint: str, pod: Pod) -> No
     """Who cannot count stays."""
     name = path_of(pod)
     name.write_text(content)
-    why = why_not_exit(pod, now=5000.0, per_hour=1)
+    why = why_not_exit(pod, clock=lambda: 5000.0, per_hour=1)
     assert f"exits cannot be counted in {pod.path}: " in str(why)
     assert complaint in str(why)
 
@@ -224,11 +291,11 @@ def test_two_count_one_after_the_other(pod: Pod, monkeypatch: pytest.MonkeyPatch
     turn = files.lock(pod.directory, f"{pod.name}.exits")
     assert turn is not None
     try:
-        why = why_not_exit(pod, now=5000.0, per_hour=1)
+        why = why_not_exit(pod, clock=lambda: 5000.0, per_hour=1)
         assert why == "exits cannot be counted: another worker has been counting for too long"
     finally:
         os.close(turn)
-    assert why_not_exit(pod, now=5000.0, per_hour=1) is None
+    assert why_not_exit(pod, clock=lambda: 5000.0, per_hour=1) is None
 
 
 # -- hypercorn --------------------------------------------------------------------------------
@@ -258,12 +325,13 @@ def test_one_worker_of_hypercorn_may_end_itself(
 def test_one_of_several_workers_of_hypercorn_must_not(
     kennel: Making, pod: Pod, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Refused at the start; where no lifespan tells of it, when the moment has come."""
+    """Refused at the start; where no lifespan tells of it, warned of, and when it has come."""
     be_worker_of_hypercorn(monkeypatch, SimpleNamespace(workers=2))
     probes = Probes(observers=[], on_stuck="exit")
     with pytest.raises(ConfigurationError, match="hypercorn ends all its 2 workers when one"):
         probes.service.starting()
     watched = kennel(on_stuck="exit", pod=pod)
+    assert "on_stuck='exit' will end no process here: hypercorn ends all its 2" in caplog.text
     watched.pass_time(1.2)
     assert watched.exits == []
     assert f"process {os.getpid()} stays, since hypercorn ends all its 2 workers" in caplog.text

@@ -108,8 +108,9 @@ def pids(server: Server) -> set[int]:
     [
         ("uvicorn-asyncio", ["--workers", "2"]),
         ("gunicorn-uvicorn", ["--workers", "2", "--timeout", "60"]),
+        ("granian-asyncio", ["--workers", "2", "--respawn-failed-workers"]),
     ],
-    ids=["uvicorn", "gunicorn"],
+    ids=["uvicorn", "gunicorn", "granian"],
 )
 def test_a_worker_that_is_stuck_is_replaced_so_often_and_no_more(
     on: str, options: list[str], tmp_path: Path
@@ -141,3 +142,17 @@ def test_a_worker_that_is_stuck_is_replaced_so_often_and_no_more(
         release.touch()
         for thread in hung:
             thread.join(PATIENCE)
+
+
+@pytest.mark.timeout(60)
+def test_several_workers_of_hypercorn_do_not_start() -> None:
+    """The end of one would be the end of all, so that it is refused, with what to do."""
+    server = serve(APP, "hypercorn-asyncio", "--workers", "2", EXIT="1")
+    try:
+        with server:  # it may take connections for a moment before the workers fail
+            server.wait()
+            log = server.log()
+    except RuntimeError as ended:
+        log = str(ended)
+    assert "on_stuck='exit' cannot work here: hypercorn ends all its 2 workers when one" in log
+    assert "leave it at 'report'" in log

@@ -213,6 +213,8 @@ def summary(verdicts: tuple[Verdict, ...]) -> str:
         more = f", and {len(stuck) - 1} more" if len(stuck) > 1 else ""
         return f"{len(stuck)} of {len(verdicts)} workers stuck: {stuck[0]}{more}"
     unjudged = sum(each.state == "not judged" for each in verdicts)
+    if unjudged == len(verdicts):
+        return f"none is known to be stuck, {unjudged} of {unjudged} workers not judged"
     left_out = f", {unjudged} not judged" if unjudged else ""
     return f"{len(verdicts) - unjudged} of {len(verdicts)} workers alive{left_out}"
 

@@ -10,6 +10,8 @@ from probekit._lifecycle.pod import files
 from probekit._lifecycle.pod.records import is_moment
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from probekit._lifecycle.pod.pod import Pod
 
 __all__ = ["why_not_exit"]
@@ -20,7 +22,7 @@ PATIENCE = 1.0
 """Seconds to wait while another worker counts."""
 
 
-def why_not_exit(pod: Pod, *, now: float, per_hour: int) -> str | None:
+def why_not_exit(pod: Pod, *, clock: Callable[[], float], per_hour: int) -> str | None:
     """Count an exit of this worker, or say why there must be none.
 
     Where nothing is shared nobody could count, and an error that comes back at once would end one
@@ -28,7 +30,7 @@ def why_not_exit(pod: Pod, *, now: float, per_hour: int) -> str | None:
 
     Args:
         pod: What the workers share.
-        now: Monotonic seconds of the machine.
+        clock: Tells the monotonic seconds of the machine.
         per_hour: How many there may be in any hour.
     """
     directory = pod.directory
@@ -40,7 +42,9 @@ def why_not_exit(pod: Pod, *, now: float, per_hour: int) -> str | None:
         if turn is None:
             return "exits cannot be counted: another worker has been counting for too long"
         try:
-            return count(directory, f"{pod.name}.exits.json", now, per_hour)
+            # Not before it is this worker's turn: what another has counted meanwhile would seem to
+            # lie ahead, and be dropped.
+            return count(directory, f"{pod.name}.exits.json", clock(), per_hour)
         finally:
             os.close(turn)
     except (OSError, files.ForeignError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import sys
 from typing import TYPE_CHECKING
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from probekit._lifecycle.watchdog.stall import Stall
 
 __all__ = ["Watchdog"]
+
+logger = logging.getLogger("probekit")
 
 PERIOD = 0.1
 """Seconds between two looks."""
@@ -110,6 +113,9 @@ class Watchdog:
         Nor is there where threads are greenlets: nothing could run beside what hangs.
         """
         after = self._policy.stuck_after
+        if self._policy.on_stuck == "exit" and (why := futile(self._pod)):
+            # Now, and not when the first worker is stuck and stays.
+            logger.warning("on_stuck='exit' will end no process here: %s", why)
         if after is None or greenlets():
             return False
         if self._stacks is None:
@@ -189,7 +195,7 @@ class Watchdog:
             return
         self._ask_at = now + ASK_AGAIN
         limit = self._policy.exits_per_hour
-        why = obstacle() or why_not_exit(self._pod, now=now, per_hour=limit)
+        why = obstacle() or why_not_exit(self._pod, clock=self._clock, per_hour=limit)
         if why is None:
             self.last_words.leave()
         elif first:
@@ -205,3 +211,19 @@ def obstacle() -> str | None:
         f"hypercorn ends all its {workers} workers when one of them ends; leave it at 'report' and "
         f"have the container restarted by its liveness probe, or use another server"
     )
+
+
+def futile(pod: Pod) -> str | None:
+    """Say why a process that is stuck would not be ended, and what to do instead, or None."""
+    if greenlets():
+        return (
+            "threads are gevent's greenlets, and none runs beside one that blocks; rely on "
+            "gunicorn's --timeout, or have liveness ask `probekit alive`"
+        )
+    if pod.directory is None:
+        return (
+            f"exits cannot be counted: {pod.obstacle}; let the workers share a directory "
+            f"(PROBEKIT_RUNTIME_DIR, and no PROBEKIT_SCOPE=process), or have liveness ask a side "
+            f"port, and leave it at 'report'"
+        )
+    return obstacle()
