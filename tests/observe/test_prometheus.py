@@ -15,7 +15,7 @@ from anyio import to_thread
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, generate_latest
 
 from probekit import CheckResult, ConfigurationError, Degraded, Probe, Probes, Status, Unhealthy
-from probekit.checks.worker import Progress
+from probekit.checks.worker import Level, Progress
 from probekit.observe.prometheus import PrometheusObserver, instrument
 
 from ._exposition import ACCEPTS, OPENMETRICS, FakeClock, families, parse, sample, samples
@@ -343,6 +343,22 @@ async def test_the_numbers_of_a_check_are_shown(
     detail |= {f"number {i}": i for i in range(100)}
     await ask(probes, clock)
     assert len(shown()) == 20
+
+
+async def test_a_number_that_no_gauge_can_hold_is_left_out(
+    probes: Probes, metrics: PrometheusObserver, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every scrape brings everything else up to date all the same."""
+    probes.readiness(Level(lambda: 10**400, maximum=10, name="huge"))
+    probes.readiness(lambda: {"depth": 3}, name="after it")
+    await ask(probes, clock)
+    probes.drain()
+    found = families(metrics)
+    assert sample(found, "probekit_check_number", check="huge", key="value") is None
+    assert sample(found, "probekit_check_number", check="huge", key="stale") == 0
+    assert sample(found, "probekit_check_number", check="after it", key="depth") == 3
+    assert sample(found, "probekit_draining") == 1
+    assert "not up to date" not in caplog.text
 
 
 async def test_a_number_that_is_gone_is_none_where_several_processes_write(
