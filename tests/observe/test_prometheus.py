@@ -17,6 +17,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, generate_lat
 from probekit import CheckResult, ConfigurationError, Degraded, Probe, Probes, Status, Unhealthy
 from probekit.checks.worker import Level, Progress
 from probekit.observe.prometheus import PrometheusObserver, instrument
+from tests.waiting import wait_until
 
 from ._exposition import ACCEPTS, OPENMETRICS, FakeClock, families, parse, sample, samples
 
@@ -392,6 +393,27 @@ async def test_a_worker_shows_what_it_has_done(
     assert shown["successes"] == 3
     assert shown["failures"] == shown["failures_in_a_row"] == 1
     assert shown["rate"] == 0.75
+
+
+def test_where_nobody_probes_the_numbers_of_a_worker_need_an_interval(
+    registry: CollectorRegistry,
+) -> None:
+    """In the background it runs by itself and the gauges move; the other stands still."""
+    probes = Probes(drain_delay=0, observers=[])
+    metrics = instrument(probes, registry=registry)
+    progress = Progress()
+    probes.readiness(progress, name="moving", interval=0.1, timeout=0.1, critical=False)
+    probes.readiness(progress, name="still", critical=False)
+
+    def successes(check: str) -> float | None:
+        return sample(families(metrics), "probekit_check_number", check=check, key="successes")
+
+    with probes.serve(port=0):
+        progress.success()
+        wait_until(lambda: successes("moving") == 1, "the gauge shows the first job")
+        progress.success()
+        wait_until(lambda: successes("moving") == 2, "the gauge shows the second job")
+        assert successes("still") is None
 
 
 async def test_answers_are_counted_by_probe_and_code(
