@@ -24,12 +24,19 @@ LEASE = float(os.environ.get("LEASE_SECONDS", "15"))
 JOBS, TAKEN, LEASES = "jobs", "jobs:taken", "jobs:lease"
 BEGUN, DEAD = "jobs:begun", "jobs:dead"
 
-MOVE = """
-if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 0 end
-redis.call(ARGV[2], KEYS[2], ARGV[1])
-return 1
+BEGIN = """
+if not redis.call('LPOS', KEYS[1], ARGV[1]) then return false end
+return redis.call('HINCRBY', KEYS[2], ARGV[2], 1)
 """
-"""Move one entry from a list to an end of another, unless somebody else has taken it away."""
+"""Count how often a job is begun, unless somebody else has taken it away."""
+
+MOVE = """
+if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return end
+if ARGV[2] ~= 'drop' then redis.call(ARGV[2], KEYS[2], ARGV[1]) end
+if ARGV[3] then redis.call(ARGV[3], KEYS[3], unpack(ARGV, 4)) end
+"""
+"""Move one entry from a list to an end of another, or drop it, unless somebody else has taken it
+away; change the count of its job in the same step, before anybody can take it anew."""
 
 
 class RedisQueue:
@@ -50,7 +57,8 @@ class RedisQueue:
         )
         # A name that nobody has had before: a restarted worker must not renew its former lease.
         self.worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-        self._move = self.client.register_script(MOVE)
+        self._begin = self.client.register_script(BEGIN)
+        self._script = self.client.register_script(MOVE)
 
     def put(self, *jobs: Job) -> None:
         """Add jobs."""
@@ -67,9 +75,12 @@ class RedisQueue:
         try:
             job = Job.read(text)
         except (TypeError, ValueError):
-            self._move(keys=[holder, DEAD], args=[text, "LPUSH"])
+            self._move(Taken(Job(), 0, holder, text), DEAD, "LPUSH")
             return None
-        taken = Taken(job, self.client.hincrby(BEGUN, job.id, 1), holder, text)
+        attempt = self._begin(keys=[holder, BEGUN], args=[text, job.id])
+        if attempt is None:  # the lease has ended meanwhile
+            return None
+        taken = Taken(job, int(str(attempt)), holder, text)
         if taken.attempt > ATTEMPTS:  # nobody lived to call `failed`
             self._bury(taken)
             return None
@@ -77,22 +88,18 @@ class RedisQueue:
 
     def done(self, taken: Taken) -> None:
         """Forget a job: it is done."""
-        with self.client.pipeline(transaction=True) as transaction:
-            transaction.lrem(taken.holder, 1, taken.text)
-            transaction.hdel(BEGUN, taken.job.id)
-            transaction.execute()
+        self._move(taken, JOBS, "drop", "HDEL", taken.job.id)
 
     def failed(self, taken: Taken) -> None:
         """Put a job at the end of the queue, or to the dead letters if it has failed too often."""
         if taken.attempt >= ATTEMPTS:
             self._bury(taken)
         else:
-            self._move(keys=[taken.holder, JOBS], args=[taken.text, "LPUSH"])
+            self._move(taken, JOBS, "LPUSH")
 
     def requeue(self, taken: Taken) -> None:
         """Put a job back at the front, through no fault of its own."""
-        if self._move(keys=[taken.holder, JOBS], args=[taken.text, "RPUSH"]):
-            self.client.hincrby(BEGUN, taken.job.id, -1)
+        self._move(taken, JOBS, "RPUSH", "HINCRBY", taken.job.id, "-1")
 
     def keep(self) -> None:
         """Say that this worker lives, and put back what dead ones held; call it again and again."""
@@ -120,8 +127,10 @@ class RedisQueue:
         return self.client.llen(DEAD)
 
     def _bury(self, taken: Taken) -> None:
-        if self._move(keys=[taken.holder, DEAD], args=[taken.text, "LPUSH"]):
-            self.client.hdel(BEGUN, taken.job.id)
+        self._move(taken, DEAD, "LPUSH", "HDEL", taken.job.id)
+
+    def _move(self, taken: Taken, to: str, how: str, *count: str) -> None:
+        self._script(keys=[taken.holder, to, BEGUN], args=[taken.text, how, *count])
 
     def _give_back(self, holder: str) -> None:
         while self.client.lmove(holder, JOBS, "LEFT", "RIGHT") is not None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from examples.worker.jobs import ATTEMPTS, Job, MemoryQueue
 from examples.worker.redis_queue import RedisQueue
+from redis.exceptions import RedisError
 
 from tests.checks._starting import redis_of
 
@@ -200,6 +202,51 @@ def test_job_that_kills_its_workers_is_a_dead_letter_at_last(
     assert queue.take("a", wait=SOON) is None
     assert queue.dead() == 1
     assert is_empty(queue)
+
+
+def die_after(queue: RedisQueue, commands: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Redis hear so many more commands of this worker, and no other."""
+    left = itertools.count(commands, -1)
+    execute: Any = queue.client.execute_command
+
+    def execute_or_die(*arguments: Any, **options: Any) -> Any:
+        if next(left) <= 0:
+            raise RedisError("it is dead")
+        return execute(*arguments, **options)
+
+    monkeypatch.setattr(queue.client, "execute_command", execute_or_die)
+
+
+def test_putting_back_is_one_step(
+    join: Callable[[], RedisQueue], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can take the job and be done with it before it is counted: no count is left behind."""
+    queue, other = join(), join()
+    queue.keep()
+    queue.put(Job())
+    queue.requeue(take(queue))  # Redis knows the script by now
+    taken = take(queue)
+    die_after(queue, 1, monkeypatch)
+    queue.requeue(taken)
+    assert other.client.hvals("jobs:begun") == ["0"]
+    other.done(take(other))
+    assert other.client.hlen("jobs:begun") == 0
+
+
+def test_done_too_late_leaves_the_count_of_who_has_the_job_now(
+    join: Callable[[], RedisQueue],
+) -> None:
+    """Or a job that kills its workers would be tried for ever."""
+    stopped, other = join(), join()
+    other.keep()
+    other.put(Job())
+    taken = take(stopped)
+    other.keep()
+    again = take(other)
+    stopped.done(taken)
+    assert other.client.hvals("jobs:begun") == ["2"]
+    other.done(again)
+    assert other.client.hlen("jobs:begun") == 0
 
 
 @pytest.mark.parametrize("entry", ["no JSON", "[]", '{"amount": 3}'])
