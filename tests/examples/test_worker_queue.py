@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,7 @@ from examples.worker.redis_queue import RedisQueue
 from redis.exceptions import RedisError
 
 from tests.checks._starting import redis_of
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -231,6 +233,80 @@ def test_putting_back_is_one_step(
     assert other.client.hvals("jobs:begun") == ["0"]
     other.done(take(other))
     assert other.client.hlen("jobs:begun") == 0
+
+
+@pytest.mark.parametrize("commands", range(5))
+def test_a_death_while_a_job_is_taken_loses_nothing(
+    join: Callable[[], RedisQueue], monkeypatch: pytest.MonkeyPatch, commands: int
+) -> None:
+    """Whichever command was the last."""
+    dying, other = join(), join()
+    other.keep()
+    job = Job()
+    other.put(job)
+    die_after(dying, commands, monkeypatch)
+    with suppress(RedisError):
+        dying.take("a", wait=SOON)
+    other.keep()
+    assert take(other).job == job
+
+
+def test_who_waits_while_taken_for_dead_holds_what_comes_where_others_find_it(
+    join: Callable[[], RedisQueue],
+) -> None:
+    """The name that was struck out meanwhile is written down again, with the job."""
+    stopped, other = join(), join()
+    other.keep()
+    taken: list[Taken | None] = []
+    waiting = threading.Thread(target=lambda: taken.append(stopped.take("a", wait=20)))
+    waiting.start()
+    wait_until(lambda: other.client.info("clients")["blocked_clients"] == 1, "it waits")
+    other.keep()
+    assert other.client.scard("jobs:holders") == 0
+    job = Job()
+    other.put(job)
+    waiting.join(20)
+    assert [each.job for each in taken if each] == [job]
+    assert other.depth() == 0
+    other.keep()
+    assert take(other).job == job
+
+
+def test_who_is_too_late_for_a_job_begins_nothing(
+    join: Callable[[], RedisQueue], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was taken for dead in the middle of taking, and the job is somebody else's."""
+    slow, other = join(), join()
+    other.keep()
+    other.put(Job())
+    begin = slow._begin
+    again: list[Taken] = []
+
+    def begin_late(**options: Any) -> object:
+        other.keep()
+        again.append(take(other))
+        return begin(**options)
+
+    monkeypatch.setattr(slow, "_begin", begin_late)
+    assert slow.take("a", wait=SOON) is None
+    other.done(again[0])
+    assert other.client.hlen("jobs:begun") == 0
+
+
+def test_the_lease_is_kept_without_a_look_at_the_keys_of_others(
+    join: Callable[[], RedisQueue], redis: RedisServer
+) -> None:
+    """On a Redis that others fill, that look would take longer than the lease lasts."""
+    queue = join()
+    queue.put(Job())
+    taken = take(queue)
+    redis.ask("CONFIG RESETSTAT")
+    for _ in range(3):
+        queue.keep()
+    asked = queue.client.info("commandstats")
+    assert "cmdstat_smembers" in asked
+    assert not {"cmdstat_scan", "cmdstat_keys"} & asked.keys()
+    queue.done(taken)
 
 
 def test_done_too_late_leaves_the_count_of_who_has_the_job_now(
