@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from probekit import Check, ConfigurationError, Probe, Probes
+from probekit.checks.worker import Level
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -530,6 +531,31 @@ def test_an_unknown_option_is_refused_before_it_decorates(
         probes.readiness(**options)
     with refused(f"startup check: there is no option {option!r}; {remedy}"):
         probes.startup(database, **options)
+
+
+# -- checks that know how long they wait -------------------------------------------------------
+
+
+@pytest.mark.parametrize(("timeout", "wait"), [(0.3, 0.5), (0.8, 0.8), (0.8, 1)])
+def test_a_timeout_that_comes_before_the_last_good_number_is_refused(
+    timeout: float, wait: float, probes: Probes
+) -> None:
+    """A slow source would read as a timeout; the text has both values and what to change."""
+    level = Level(lambda: 1, minimum=0, name="depth", wait=wait)
+    with refused(
+        f"check 'backlog': Level waits {wait:g} s for its source, and nobody waits for it longer "
+        f"than timeout={timeout:g}: a slow source would be a timeout, though the last good value "
+        "is there; give Level(wait=...) less than that, or raise the timeout"
+    ):
+        probes.readiness(level, name="backlog", timeout=timeout)
+    assert probes.checks(Probe.READINESS) == ()
+
+
+@pytest.mark.parametrize("wait", [0, 0.2])
+def test_a_timeout_that_leaves_time_for_the_answer_is_taken(wait: float, probes: Probes) -> None:
+    """The check answers before it, with whatever is known."""
+    probes.readiness(Level(lambda: 1, minimum=0, name="depth", wait=wait), timeout=0.3)
+    assert only_check(probes).timeout == 0.3
 
 
 # -- liveness and the outside -----------------------------------------------------------------

@@ -21,7 +21,7 @@ from tests.checks._starting import redis_of
 from tests.e2e.clients import get, request
 from tests.waiting import free_port, wait_until
 
-from ._workers import ROOT, Child, Fleet, Nursery, Worker, rendered
+from ._workers import ENDINGS, ROOT, Child, Fleet, Nursery, Worker, rendered
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -36,6 +36,8 @@ AT_ONCE = 3
 SEED = 20_261_121
 QUICK = {"LEASE_SECONDS": "1.5", "WAIT_SECONDS": "0.2"}
 """The variables of a worker that is asked what it says."""
+GIVEN_BACK = " has been given to "
+"""What the log says of a job that a worker had no patience for."""
 RESTLESS = {
     "ATTEMPTS": "1000",
     "CONSUMERS": "3",
@@ -108,10 +110,20 @@ def test_two_hundred_deaths_lose_no_job(
     print(f"seed {SEED}; how the workers ended: {dict(fleet.endings)}")  # noqa: T201 - for -rP
     again = sum(max(each) > 1 for each in attempts.values())
     twice = sum(len(each) > 1 for each in attempts.values())
-    print(f"{len(ordered)} jobs, {again} begun again, {twice} done twice")  # noqa: T201 - likewise
+    given_back = sum(
+        log.read_text("utf-8").count(GIVEN_BACK) for log in tmp_path.glob("worker-*.log")
+    )
+    print(  # noqa: T201 - likewise
+        f"{len(ordered)} jobs, {again} begun again, {twice} done twice, {given_back} given back"
+    )
     assert set(ordered) - set(attempts) == set()
     assert queue.dead() == 0
     assert queue.client.hlen("jobs:begun") == 0
+    # Otherwise nothing was at stake. Each ending misses with a chance of 0.75 to the power of 200,
+    # and a consumer is hardly ever without a job.
+    assert {name for name, _ in fleet.endings} == {ending.__name__ for ending in ENDINGS}
+    assert again > 0
+    assert given_back > 0
 
 
 def check(worker: Worker, path: str, name: str) -> dict[str, object]:

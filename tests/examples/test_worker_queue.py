@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from examples.worker.jobs import ATTEMPTS, Job, MemoryQueue
 from examples.worker.redis_queue import RedisQueue
+from redis.exceptions import RedisError
 
 from tests.checks._starting import redis_of
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -200,6 +204,125 @@ def test_job_that_kills_its_workers_is_a_dead_letter_at_last(
     assert queue.take("a", wait=SOON) is None
     assert queue.dead() == 1
     assert is_empty(queue)
+
+
+def die_after(queue: RedisQueue, commands: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Redis hear so many more commands of this worker, and no other."""
+    left = itertools.count(commands, -1)
+    execute: Any = queue.client.execute_command
+
+    def execute_or_die(*arguments: Any, **options: Any) -> Any:
+        if next(left) <= 0:
+            raise RedisError("it is dead")
+        return execute(*arguments, **options)
+
+    monkeypatch.setattr(queue.client, "execute_command", execute_or_die)
+
+
+def test_putting_back_is_one_step(
+    join: Callable[[], RedisQueue], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can take the job and be done with it before it is counted: no count is left behind."""
+    queue, other = join(), join()
+    queue.keep()
+    queue.put(Job())
+    queue.requeue(take(queue))  # Redis knows the script by now
+    taken = take(queue)
+    die_after(queue, 1, monkeypatch)
+    queue.requeue(taken)
+    assert other.client.hvals("jobs:begun") == ["0"]
+    other.done(take(other))
+    assert other.client.hlen("jobs:begun") == 0
+
+
+@pytest.mark.parametrize("commands", range(5))
+def test_a_death_while_a_job_is_taken_loses_nothing(
+    join: Callable[[], RedisQueue], monkeypatch: pytest.MonkeyPatch, commands: int
+) -> None:
+    """Whichever command was the last."""
+    dying, other = join(), join()
+    other.keep()
+    job = Job()
+    other.put(job)
+    die_after(dying, commands, monkeypatch)
+    with suppress(RedisError):
+        dying.take("a", wait=SOON)
+    other.keep()
+    assert take(other).job == job
+
+
+def test_who_waits_while_taken_for_dead_holds_what_comes_where_others_find_it(
+    join: Callable[[], RedisQueue],
+) -> None:
+    """The name that was struck out meanwhile is written down again, with the job."""
+    stopped, other = join(), join()
+    other.keep()
+    taken: list[Taken | None] = []
+    waiting = threading.Thread(target=lambda: taken.append(stopped.take("a", wait=20)))
+    waiting.start()
+    wait_until(lambda: other.client.info("clients")["blocked_clients"] == 1, "it waits")
+    other.keep()
+    assert other.client.scard("jobs:holders") == 0
+    job = Job()
+    other.put(job)
+    waiting.join(20)
+    assert [each.job for each in taken if each] == [job]
+    assert other.depth() == 0
+    other.keep()
+    assert take(other).job == job
+
+
+def test_who_is_too_late_for_a_job_begins_nothing(
+    join: Callable[[], RedisQueue], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was taken for dead in the middle of taking, and the job is somebody else's."""
+    slow, other = join(), join()
+    other.keep()
+    other.put(Job())
+    begin = slow._begin
+    again: list[Taken] = []
+
+    def begin_late(**options: Any) -> object:
+        other.keep()
+        again.append(take(other))
+        return begin(**options)
+
+    monkeypatch.setattr(slow, "_begin", begin_late)
+    assert slow.take("a", wait=SOON) is None
+    other.done(again[0])
+    assert other.client.hlen("jobs:begun") == 0
+
+
+def test_the_lease_is_kept_without_a_look_at_the_keys_of_others(
+    join: Callable[[], RedisQueue], redis: RedisServer
+) -> None:
+    """On a Redis that others fill, that look would take longer than the lease lasts."""
+    queue = join()
+    queue.put(Job())
+    taken = take(queue)
+    redis.ask("CONFIG RESETSTAT")
+    for _ in range(3):
+        queue.keep()
+    asked = queue.client.info("commandstats")
+    assert "cmdstat_smembers" in asked
+    assert not {"cmdstat_scan", "cmdstat_keys"} & asked.keys()
+    queue.done(taken)
+
+
+def test_done_too_late_leaves_the_count_of_who_has_the_job_now(
+    join: Callable[[], RedisQueue],
+) -> None:
+    """Or a job that kills its workers would be tried for ever."""
+    stopped, other = join(), join()
+    other.keep()
+    other.put(Job())
+    taken = take(stopped)
+    other.keep()
+    again = take(other)
+    stopped.done(taken)
+    assert other.client.hvals("jobs:begun") == ["2"]
+    other.done(again)
+    assert other.client.hlen("jobs:begun") == 0
 
 
 @pytest.mark.parametrize("entry", ["no JSON", "[]", '{"amount": 3}'])

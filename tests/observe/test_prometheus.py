@@ -15,8 +15,9 @@ from anyio import to_thread
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, generate_latest
 
 from probekit import CheckResult, ConfigurationError, Degraded, Probe, Probes, Status, Unhealthy
-from probekit.checks.worker import Progress
+from probekit.checks.worker import Level, Progress
 from probekit.observe.prometheus import PrometheusObserver, instrument
+from tests.waiting import wait_until
 
 from ._exposition import ACCEPTS, OPENMETRICS, FakeClock, families, parse, sample, samples
 
@@ -345,6 +346,22 @@ async def test_the_numbers_of_a_check_are_shown(
     assert len(shown()) == 20
 
 
+async def test_a_number_that_no_gauge_can_hold_is_left_out(
+    probes: Probes, metrics: PrometheusObserver, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every scrape brings everything else up to date all the same."""
+    probes.readiness(Level(lambda: 10**400, maximum=10, name="huge"))
+    probes.readiness(lambda: {"depth": 3}, name="after it")
+    await ask(probes, clock)
+    probes.drain()
+    found = families(metrics)
+    assert sample(found, "probekit_check_number", check="huge", key="value") is None
+    assert sample(found, "probekit_check_number", check="huge", key="stale") == 0
+    assert sample(found, "probekit_check_number", check="after it", key="depth") == 3
+    assert sample(found, "probekit_draining") == 1
+    assert "not up to date" not in caplog.text
+
+
 async def test_a_number_that_is_gone_is_none_where_several_processes_write(
     probes: Probes, metrics: PrometheusObserver, clock: FakeClock, tmp_path: Path
 ) -> None:
@@ -376,6 +393,27 @@ async def test_a_worker_shows_what_it_has_done(
     assert shown["successes"] == 3
     assert shown["failures"] == shown["failures_in_a_row"] == 1
     assert shown["rate"] == 0.75
+
+
+def test_where_nobody_probes_the_numbers_of_a_worker_need_an_interval(
+    registry: CollectorRegistry,
+) -> None:
+    """In the background it runs by itself and the gauges move; the other stands still."""
+    probes = Probes(drain_delay=0, observers=[])
+    metrics = instrument(probes, registry=registry)
+    progress = Progress()
+    probes.readiness(progress, name="moving", interval=0.1, timeout=0.1, critical=False)
+    probes.readiness(progress, name="still", critical=False)
+
+    def successes(check: str) -> float | None:
+        return sample(families(metrics), "probekit_check_number", check=check, key="successes")
+
+    with probes.serve(port=0):
+        progress.success()
+        wait_until(lambda: successes("moving") == 1, "the gauge shows the first job")
+        progress.success()
+        wait_until(lambda: successes("moving") == 2, "the gauge shows the second job")
+        assert successes("still") is None
 
 
 async def test_answers_are_counted_by_probe_and_code(

@@ -97,6 +97,7 @@ def declare(
             f"check, or insist with external=True"
         )
     seconds(name, "timeout", timeout)
+    refuse_impatience(inner, name, timeout)
     seconds(name, "max_age", max_age, zero=True)
     if interval is not None:
         seconds(name, "interval", interval)
@@ -179,6 +180,18 @@ def check_function(function: object, name: str) -> bool:
     if annotations.get("return") in {bool, "bool"}:
         raise ConfigurationError(f"check {name!r}: {location(function)} {BOOL_REMEDY}")
     return is_async
+
+
+def refuse_impatience(check: object, name: str, timeout: float) -> None:
+    """Refuse a timeout that comes before the last good value that ``check`` would answer with."""
+    within = getattr(check, "answers_within", None)
+    if is_seconds(within, zero=True) and within >= timeout:
+        kind = type(check).__name__
+        raise ConfigurationError(
+            f"check {name!r}: {kind} waits {within:g} s for its source, and nobody waits for it "
+            f"longer than timeout={timeout:g}: a slow source would be a timeout, though the last "
+            f"good value is there; give {kind}(wait=...) less than that, or raise the timeout"
+        )
 
 
 BOOL_REMEDY = (

@@ -20,6 +20,7 @@ __all__ = [
     "is_async",
     "limited",
     "name_of",
+    "task_name",
     "to_number",
     "torn_down",
     "trio_here",
@@ -100,6 +101,15 @@ def torn_down(error: BaseException) -> bool:
         return isinstance(error, trio.Cancelled)
     task = asyncio.current_task()
     return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
+def task_name() -> str:
+    """Return what the task is called in which the caller runs."""
+    if (trio := trio_here()) is not None:
+        name: str = trio.lowlevel.current_task().name
+        return name
+    task = asyncio.current_task()
+    return "" if task is None else task.get_name()
 
 
 def trio_here() -> Any:

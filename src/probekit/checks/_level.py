@@ -55,6 +55,11 @@ class Level:
             ``fetch`` is.
         clock: For tests: returns seconds that never go back.
 
+    Attributes:
+        name: What the check is called.
+        answers_within: ``wait``; a check whose ``timeout`` is no longer is refused, since the
+            answer of a slow source would be a timeout, and not the last good number.
+
     Raises:
         ConfigurationError: An argument makes no sense.
 
@@ -99,7 +104,7 @@ class Level:
         retry_after = max_age if retry_after is None else retry_after
         refuse_seconds("Level", "retry_after", retry_after)
         self.name: str = name_of(fetch) if name is None else name
-        self._wait = wait
+        self.answers_within: float = wait
         self._clock = clock
         self._source = Source(
             fetch, name=self.name, max_age=max_age, retry_after=retry_after, clock=clock
@@ -162,7 +167,7 @@ class Level:
         """
         flight = self._source.refresh()
         if flight is not None:
-            await flight.wait(self._wait)
+            await flight.wait(self.answers_within)
         return self._judge(flight)
 
     def _judge(self, flight: Flight | None) -> dict[str, object]:

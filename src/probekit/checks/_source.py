@@ -15,6 +15,7 @@ from probekit.checks._fetch import (
     NoNumberError,
     is_async,
     limited,
+    task_name,
     to_number,
     torn_down,
     trio_here,
@@ -160,7 +161,9 @@ class Source:
         thread.start()
 
     def _begin_on_loop(self, flight: Flight) -> None:
-        name = f"probekit:{self._name}"
+        name = task_name()  # that of the check, by which the watchdog knows who holds the loop
+        if not name.startswith("probekit:"):
+            name = f"probekit:{self._name}"
         if (trio := trio_here()) is not None:
             trio.lowlevel.spawn_system_task(
                 self._on_loop, flight, name=name, context=copy_context()

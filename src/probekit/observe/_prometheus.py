@@ -133,7 +133,8 @@ def numbers_in(detail: Mapping[str, Any]) -> dict[str, float]:
     def each(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
         for name, value in values.items():
             if isinstance(value, int | float):
-                yield f"{prefix}{name}", float(value)
+                with suppress(OverflowError):  # a whole number that no float can hold
+                    yield f"{prefix}{name}", float(value)
             elif isinstance(value, Mapping) and not prefix:
                 yield from each(cast("Mapping[str, Any]", value), f"{name}.")
 

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from probekit import Probes
+from probekit import Probe, Probes
+from probekit._core.loops import current_loop
+from probekit._lifecycle.watchdog.describe import name_of
 from probekit.checks.worker import Level
 from probekit.exceptions import ConfigurationError, Unhealthy
 from tests.waiting import wait_until
@@ -125,6 +127,22 @@ class TestSeveralLoops:
             thread.join(10)
         assert values == [7] * LOOPS
         assert source.calls == 1
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_a_fetch_bears_the_name_of_the_check_that_began_it(self, kind: str) -> None:
+        """So the watchdog knows the check if it holds the loop; without one, that of the level."""
+        names: list[str] = []
+
+        async def fetch() -> int:
+            names.append(name_of(current_loop().running_task()))
+            return 7
+
+        probes = Probes(observers=[])
+        probes.readiness(Level(fetch, minimum=0, name="depth"), name="backlog")
+        anyio.run(probes.report, backend=kind)
+        assert ask(Level(fetch, minimum=0, name="depth"), kind) == 7
+        (state,) = probes.service.engine.states[Probe.READINESS].values()
+        assert names == [state.label, "probekit:depth"] == ["probekit:backlog", "probekit:depth"]
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_a_fetch_that_ends_with_its_loop_is_begun_anew(self, kind: str) -> None:
