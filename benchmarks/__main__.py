@@ -18,6 +18,7 @@ from benchmarks.in_process import importing, many_checks, pass_through
 from benchmarks.pod import pod
 from benchmarks.requests import liveness, readiness
 from benchmarks.servers import describe
+from benchmarks.standstill import standstill
 from benchmarks.watchdog import watchdog
 from benchmarks.wsgi import flask
 
@@ -38,6 +39,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "watchdog": watchdog,
     "flask": flask,
     "alive": alive,
+    "standstill": standstill,
 }
 
 
