@@ -135,7 +135,7 @@ CAUSES = {"SIGSTOP": "stopped", "/call": "blocked, GIL held", "/regex": "cpu-bou
 def held_process() -> list[Figure]:
     """Time the 503 of `probekit alive --port` once a worker can do nothing any more."""
     late: dict[str, list[float]] = {what: [] for what in CAUSES}
-    for _ in range(ROUNDS):
+    for path in ("/call", "/regex") * ROUNDS:
         with workers() as (server, beside), ExitStack() as clients:
             frozen = beside_says(beside, "alive")[0]
             began = time.monotonic()
@@ -143,10 +143,9 @@ def held_process() -> list[Figure]:
             late["SIGSTOP"].append(until_said(beside, "SIGSTOP", began))
             os.kill(frozen, signal.SIGCONT)
             wait_until(lambda: len(beside_says(beside, "alive")) == 2, "it goes on")
-            for path in ("/call", "/regex"):  # who is stuck takes no more connections
-                began = time.monotonic()
-                send(clients, server, path)
-                late[path].append(until_said(beside, path, began))
+            began = time.monotonic()
+            send(clients, server, path)
+            late[path].append(until_said(beside, path, began))
     each = ", ".join(f"{cause} {max(late[what]):.2f}" for what, cause in CAUSES.items())
     return [
         Figure(
@@ -154,7 +153,7 @@ def held_process() -> list[Figure]:
             measured=max(max(seconds) for seconds in late.values()),
             unit="s",
             target=0.5,
-            how=f"worst of {ROUNDS} each: {each}",
+            how=f"worst of {ROUNDS} each or more: {each}",
         )
     ]
 
