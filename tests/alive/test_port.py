@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from probekit._alive.page import REUSED_FOR
+from probekit._lifecycle.pod.lines import GRACE
 from tests.e2e.clients import get, request
 from tests.waiting import PATIENCE, free_port, wait_until
 
@@ -113,6 +115,11 @@ def test_what_changes_is_said_once(stage: Stage, beside: Beside) -> None:
         f"probekit alive: not alive: 1 of 2 workers stuck: "
         f"worker {pid} of app: stuck, for more than 60 s: a lock"
     )
+
+
+def test_a_standstill_is_said_within_half_a_second_of_the_threshold() -> None:
+    """Also if it was judged just before: a tenth of the half second is left for a busy machine."""
+    assert GRACE + REUSED_FOR <= 0.4
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
