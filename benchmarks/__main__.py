@@ -14,10 +14,11 @@ from benchmarks.alive import alive
 from benchmarks.figures import table
 from benchmarks.fleet import fleet
 from benchmarks.hung import hung
-from benchmarks.in_process import importing, many_checks, pass_through
+from benchmarks.in_process import importing, many_checks, pass_through, worker_signs
 from benchmarks.pod import pod
 from benchmarks.requests import liveness, readiness
 from benchmarks.servers import describe
+from benchmarks.standstill import standstill
 from benchmarks.watchdog import watchdog
 from benchmarks.wsgi import flask
 
@@ -31,6 +32,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "readiness": readiness,
     "pass-through": pass_through,
     "many-checks": many_checks,
+    "worker": worker_signs,
     "import": importing,
     "hung": hung,
     "fleet": fleet,
@@ -38,6 +40,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "watchdog": watchdog,
     "flask": flask,
     "alive": alive,
+    "standstill": standstill,
 }
 
 

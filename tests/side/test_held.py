@@ -67,11 +67,11 @@ def asking(server: Server, path: str, release: Path, count: int = 1) -> Iterator
 
 
 HOLDS = {
-    "/sleep": ("blocked in a call at holding.py:", ")"),
-    "/compute": ("busy in Python code at holding.py:", ")"),
-    "/acquire": ("blocked in a call at holding.py:", ")"),
-    "/receive": ("blocked in a call at holding.py:", ")"),
-    "/readyz": ("blocked in a call at holding.py:", "(check 'heedless')"),
+    "/sleep": ("blocked in a call at tests/holding.py:", ")"),
+    "/compute": ("busy in Python code at tests/holding.py:", ")"),
+    "/acquire": ("blocked in a call at tests/holding.py:", ")"),
+    "/receive": ("blocked in a call at tests/holding.py:", ")"),
+    "/readyz": ("blocked in a call at tests/holding.py:", "(check 'heedless')"),
 }
 
 

@@ -28,8 +28,9 @@ __all__ = ["Page", "listen", "serve"]
 
 METHODS = ("GET", "HEAD", "OPTIONS")
 PATH = "healthz"
-REUSED_FOR = 0.2
-"""Seconds for which a judgement is repeated, whoever asks."""
+REUSED_FOR = 0.1
+"""Seconds for which a judgement is repeated, whoever asks. They come on top of `GRACE`: who was
+well just before the time was up is said to be stuck so much later."""
 
 
 def listen(host: str, port: int) -> socket.socket:

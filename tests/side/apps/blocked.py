@@ -1,4 +1,7 @@
-"""An ASGI application whose loop a request can hold up; SIDE_PORT is its side port."""
+"""An ASGI application whose loop a request can hold up; SIDE_PORT is its side port.
+
+STUCK_AFTER is the seconds for which it may stand still.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,8 @@ async def work(_: Request) -> PlainTextResponse:
     return PlainTextResponse("done")
 
 
-probes = Probes(drain_delay=0, observers=[])
+stuck_after = float(os.environ.get("STUCK_AFTER", "5"))
+probes = Probes(drain_delay=0, observers=[], stuck_after=stuck_after)
 
 
 @probes.readiness

@@ -1,4 +1,4 @@
-"""A WSGI application whose requests take their time; SIDE_PORT is its side port."""
+"""A WSGI application whose requests take SECONDS; SIDE_PORT is its side port."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 
+SECONDS = float(os.environ.get("SECONDS", "3"))
+
+
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """Answer late, or fork a child that stays for a while."""
     if environ["PATH_INFO"] == "/fork":
@@ -22,7 +25,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
             os._exit(0)
         start_response("200 OK", [("Content-Length", "0")])
         return [b""]
-    time.sleep(3)
+    time.sleep(SECONDS)
     start_response("200 OK", [("Content-Length", "4")])
     return [b"late"]
 
