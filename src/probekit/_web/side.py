@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from probekit._core.portal import SIDE
 from probekit._lifecycle.aside import Aside
+from probekit._lifecycle.main_thread import greenlets
 from probekit._lifecycle.pod.master import gunicorn_arbiter, master_pid
 from probekit._web.endpoints import Endpoints
 from probekit._web.http1 import Connections, bind
@@ -129,11 +130,12 @@ class Side:
         """Listen, if it does not yet; from any thread, and without waiting for another.
 
         Raises:
-            ConfigurationError: If the port is not to be had.
+            ConfigurationError: If the port is not to be had, or threads are greenlets.
         """
         with self._lock:
             if self._listening is not None:
                 return
+            self._refuse_greenlets()
             shared = self._is_shared()
             sock = self._bind(shared=shared)
             connections = Connections(self._endpoints, self._is_draining)
@@ -200,6 +202,17 @@ class Side:
                 self.withdraw()
         if self._waits_for_workers and not greenlets_loaded() and gunicorn_arbiter() is not None:
             self.try_to_listen()
+
+    def _refuse_greenlets(self) -> None:
+        # asyncio lets a thread turn one loop at a time: whichever came second would break at once,
+        # and if that is the one of the checks, each request waits for it.
+        if greenlets():
+            raise ConfigurationError(
+                f"{self._names[1]} {self._wanted} cannot work under gevent: its greenlets are one "
+                f"thread, which turns the event loop of the checks and so no other; leave it out, "
+                f"and ask on the port of the application, or call probes.begin() and ask with "
+                f"`probekit alive`"
+            )
 
     def _is_draining(self) -> bool:
         return self._service.drain.state is not None
