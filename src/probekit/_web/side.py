@@ -47,18 +47,18 @@ class Listening:
         self.socket: socket.socket = sock
         self.loop: asyncio.AbstractEventLoop = loop
         self.port: int = sock.getsockname()[1]
-        self._connections = connections
+        self.connections: Connections = connections
 
     def open(self) -> None:
         """Begin; called on that loop."""
         self._opening: asyncio.Task[None] = asyncio.get_running_loop().create_task(
-            self._connections.listen(self.socket)
+            self.connections.listen(self.socket)
         )
 
     async def close(self) -> None:
         """Take no more connections, and end those that there are; after `open`, on that loop."""
         await self._opening
-        await self._connections.end()
+        await self.connections.end()
 
 
 class Side:
@@ -136,6 +136,10 @@ class Side:
             if self._listening is not None:
                 return
             self._refuse_greenlets()
+            self._listening = self._taken_over()
+            if self._listening is not None:
+                self.join()
+                return
             shared = self._is_shared()
             sock = self._bind(shared=shared)
             connections = Connections(self._endpoints, self._is_draining)
@@ -149,6 +153,7 @@ class Side:
                     f"{error}"
                 ) from None
             self._listening = listening
+        self.join()
         if shared:
             self._look_around(listening.port)
 
@@ -171,9 +176,13 @@ class Side:
             SIDE.run(listening.close)
 
     def join(self) -> None:
-        """Let the service know of it."""
-        self._service.companions.append(self)
-        self._service.listeners.append(self)
+        """Let the service know of it, in the place of an earlier one that does not listen."""
+        for other in list(_all):
+            if other is not self and other._listening is None and self._replaces(other):
+                other.withdraw()
+        if self not in self._service.listeners:
+            self._service.companions.append(self)
+            self._service.listeners.append(self)
 
     def withdraw(self) -> None:
         """Let the service know nothing of it any more."""
@@ -200,6 +209,9 @@ class Side:
             listening.socket.close()
             if not self._inherited:
                 self.withdraw()
+
+    def begun_in_worker(self) -> None:
+        """Listen in a child, after `forked` of all, if it is one of those waited for."""
         if self._waits_for_workers and not greenlets_loaded() and gunicorn_arbiter() is not None:
             self.try_to_listen()
 
@@ -213,6 +225,45 @@ class Side:
                 f"and ask on the port of the application, or call probes.begin() and ask with "
                 f"`probekit alive`"
             )
+
+    def _replaces(self, other: Side) -> bool:
+        """Whether an application made anew, round the same probes, has brought this one."""
+        return (
+            self._inherited
+            and other._inherited
+            and other._service is self._service
+            and (other._host, other._wanted) == (self._host, self._wanted)
+            and self._wanted != 0
+        )
+
+    def _taken_over(self) -> Listening | None:
+        """Return what an earlier one of this process listens with; its clients notice nothing.
+
+        Raises:
+            ConfigurationError: If it answers for others: the system would let this process have the
+                port twice, as if it were two workers.
+        """
+        # Who listens waits for nobody's lock, so that no two wait for each other's.
+        for other in [each for each in list(_all) if each._listening is not None]:
+            if (listening := other._handed_to(self)) is not None:
+                return listening
+        return None
+
+    def _handed_to(self, other: Side) -> Listening | None:
+        with self._lock:
+            listening = self._listening
+            if listening is None or listening.port != other._wanted:
+                return None
+            if not other._replaces(self):
+                raise ConfigurationError(
+                    f"{other._names[1]} {other._wanted} on {other._host!r} is taken: this process "
+                    f"answers there already, for Probes {self._service.pod.name!r}; give each "
+                    f"application a port of its own"
+                )
+            self._listening = None
+        self.withdraw()
+        listening.connections.endpoints = other._endpoints
+        return listening
 
     def _is_draining(self) -> bool:
         return self._service.drain.state is not None
@@ -233,9 +284,6 @@ class Side:
 
     def _bind(self, *, shared: bool) -> socket.socket:
         host, port = self._host, self._wanted
-        # The system would let this process have it twice, as if it were two workers.
-        if port and any(other.port == port for other in _all if other._listening is not None):
-            raise self._refusal(errno.EADDRINUSE)
         try:
             return bind(host, port, shared=shared)
         except socket.gaierror as error:
@@ -265,8 +313,11 @@ _all: weakref.WeakSet[Side] = weakref.WeakSet()
 
 
 def _forked() -> None:
-    for side in list(_all):
+    sides = list(_all)
+    for side in sides:
         side.forked()
+    for side in sides:
+        side.begun_in_worker()
 
 
 # Registered after what the modules above register, and so called after it: they must be as new.
