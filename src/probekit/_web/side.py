@@ -211,8 +211,15 @@ class Side:
                 self.withdraw()
 
     def begun_in_worker(self) -> None:
-        """Listen in a child, after `forked` of all, if it is one of those waited for."""
-        if self._waits_for_workers and not greenlets_loaded() and gunicorn_arbiter() is not None:
+        """Listen in a child, after `forked` of all, if it is one of those waited for.
+
+        A child that a worker forks amid a request has that worker's frames on its stack, too.
+        """
+        if (
+            self._waits_for_workers
+            and not greenlets_loaded()
+            and gunicorn_arbiter() == os.getppid()
+        ):
             self.try_to_listen()
 
     def _refuse_greenlets(self) -> None:
