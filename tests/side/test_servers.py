@@ -54,7 +54,9 @@ def in_background(function: Callable[[], object]) -> threading.Thread:
 
 STRANGER = "which is of another server of this user"
 UVICORN = ("uvicorn", "blocked:app", "--port", "{port}", "--no-access-log")
-GUNICORN = ("gunicorn", "--bind", "127.0.0.1:{port}", "--no-control-socket", "-k", "gthread")
+PLAIN = ("gunicorn", "--bind", "127.0.0.1:{port}", "--no-control-socket")
+GUNICORN = (*PLAIN, "-k", "gthread")
+SYNC = (*PLAIN, "-k", "sync")
 
 
 @pytest.mark.timeout(60)
@@ -109,6 +111,18 @@ def test_busy_threads_hold_up_no_probe(preload: bool) -> None:
                     assert status == 200
                     assert seconds < AT_ONCE
                 time.sleep(0.2)
+        server.stop()
+        wait_until(lambda: not listens(side), "nobody has it open")
+        os.killpg(server.pid, signal.SIGKILL)  # the child that was forked
+
+
+@pytest.mark.timeout(60)
+def test_a_child_that_a_sync_worker_forks_answers_nobody() -> None:
+    """It is forked where requests are handled: on the main thread, inside what made the worker."""
+    side = lasting_port()
+    with serve(*SYNC, "-w", "1", "--preload", "threads:app", side=side) as server:
+        wait_until(lambda: listens(side), "the worker listens")
+        assert get(server.port, "/fork").status == 200
         server.stop()
         wait_until(lambda: not listens(side), "nobody has it open")
         os.killpg(server.pid, signal.SIGKILL)  # the child that was forked

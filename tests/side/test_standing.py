@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import click
 import pytest
 
+from probekit import ConfigurationError
 from probekit._web.standing import is_reloaded, will_serve
 from probekit.wsgi import ProbeMiddleware
 from tests.web._asking import make_probes
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from probekit import Probes
+
 FLASK = "FLASK_RUN_FROM_CLI"
+LOCAL = "127.0.0.1"
+
+
+def door(**options: Any) -> object:
+    """Put the middleware around an application that is never asked."""
+    return ProbeMiddleware(lambda *_: [], **options)
 
 
 def under(command: str, **parameters: object) -> bool:
@@ -75,3 +88,23 @@ def test_what_was_reloaded_does_without_a_port_that_is_taken(
             lambda *_: [], probes=make_probes(), side_port=serving.port, side_host="127.0.0.1"
         )
     assert "nobody answers on the side port" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("port", "listen"),
+    [
+        ("port", lambda probes: probes.start(host=LOCAL, port=9000)),
+        ("side_port", lambda probes: door(probes=probes, side_port=9000, side_host=LOCAL)),
+    ],
+)
+def test_greenlets_have_no_thread_to_listen(
+    port: str, listen: Callable[[Probes], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message says why, and what to do instead."""
+    gevent = ModuleType("gevent.monkey")
+    gevent.is_module_patched = lambda name: name == "threading"  # type: ignore[attr-defined]
+    message = rf"^{port} 9000 cannot work under gevent: .* of the application.*`probekit alive`"
+    with monkeypatch.context() as here:
+        here.setitem(sys.modules, "gevent.monkey", gevent)
+        with pytest.raises(ConfigurationError, match=message):
+            listen(make_probes())

@@ -46,6 +46,7 @@ SERVERS: Mapping[str, Callable[[str, int], list[str]]] = {
     "gunicorn-gthread-4": gunicorn("gthread", "-w", "4", "--threads", "4"),
     "gunicorn-gthread-4-preload": gunicorn("gthread", "-w", "4", "--threads", "4", "--preload"),
     "gunicorn-gevent": gunicorn("gevent"),
+    "gunicorn-gevent-preload": gunicorn("gevent", "--preload", "-c", str(APPS / "patched.py")),
     "waitress": lambda app, port: ["waitress", f"--listen=127.0.0.1:{port}", f"{app}:app"],
     "werkzeug": lambda app, port: ["flask", "--app", app, "run", "--port", str(port)],
     "werkzeug-reload": lambda app, port: [

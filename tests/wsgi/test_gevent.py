@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -10,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.e2e.clients import Answer, get, request, volley
-from tests.waiting import wait_until
+from tests.waiting import free_port, wait_until
 
-from ._servers import DELAY, serve, workers
+from ._servers import APPS, DELAY, SERVERS, serve, workers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,3 +79,25 @@ def test_sigterm_loses_nothing() -> None:
         assert [(answer.status, answer.body) for answer in answers] == [(200, b"late")]
         assert server.wait() == 0
         assert time.monotonic() - signalled >= DELAY
+
+
+def test_a_side_port_is_refused() -> None:
+    """The server does not start, and the message says what to do instead."""
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join([str(APPS), *sys.path])}
+    command = [sys.executable, "-m", *SERVERS["gunicorn-gevent"]("shop", free_port())]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=30, env=environ | {"SIDE_PORT": "9000"}
+    )
+    assert done.returncode != 0
+    assert re.search("side_port 9000 cannot work under gevent: .*`probekit alive`", done.stderr)
+
+
+def test_a_side_port_that_is_refused_in_the_log_holds_up_no_request() -> None:
+    """Where the application was loaded before the fork it serves all the same, and checks run."""
+    with serve("gunicorn-gevent-preload", SIDE_PORT=str(free_port()), QUICK="yes") as server:
+        answers = [get(server.port, path) for path in ("/healthz", "/readyz", "/", "/readyz")]
+        assert [answer.status for answer in answers] == [200] * 4
+        # Two loops in one thread broke each other, and a question waits 2 s for one that is broken.
+        assert min(answer.seconds for answer in answers) < 1.0
+        assert "nobody answers on the side port: side_port " in server.log()
+        assert server.log().count("cannot work under gevent") == 1

@@ -106,10 +106,13 @@ class Connections:
     Args:
         endpoints: What answers.
         draining: Whether clients must be told to go elsewhere.
+
+    Attributes:
+        endpoints: What answers from the next request on.
     """
 
     def __init__(self, endpoints: Finder, draining: Callable[[], bool]) -> None:
-        self._endpoints = endpoints
+        self.endpoints: Finder = endpoints
         self._draining = draining
         self._open: set[asyncio.StreamWriter] = set()
         # In the order of their waiting; a dictionary keeps it.
@@ -187,7 +190,7 @@ class Connections:
         return lasting
 
     async def _response(self, head: Head, body: Body, writer: asyncio.StreamWriter) -> Response:
-        found = self._endpoints.find(head.path, "")
+        found = self.endpoints.find(head.path, "")
         if found is None:
             return not_found("no probe has this path")
         endpoint, tail = found

@@ -123,7 +123,6 @@ class Serving:
             )
         self._side.listen()
         self._pid = os.getpid()
-        self._side.join()
         try:
             service.starting()
             if self._block:

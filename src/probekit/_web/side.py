@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from probekit._core.portal import SIDE
 from probekit._lifecycle.aside import Aside
+from probekit._lifecycle.main_thread import greenlets
 from probekit._lifecycle.pod.master import gunicorn_arbiter, master_pid
 from probekit._web.endpoints import Endpoints
 from probekit._web.http1 import Connections, bind
@@ -46,18 +47,18 @@ class Listening:
         self.socket: socket.socket = sock
         self.loop: asyncio.AbstractEventLoop = loop
         self.port: int = sock.getsockname()[1]
-        self._connections = connections
+        self.connections: Connections = connections
 
     def open(self) -> None:
         """Begin; called on that loop."""
         self._opening: asyncio.Task[None] = asyncio.get_running_loop().create_task(
-            self._connections.listen(self.socket)
+            self.connections.listen(self.socket)
         )
 
     async def close(self) -> None:
         """Take no more connections, and end those that there are; after `open`, on that loop."""
         await self._opening
-        await self._connections.end()
+        await self.connections.end()
 
 
 class Side:
@@ -129,10 +130,15 @@ class Side:
         """Listen, if it does not yet; from any thread, and without waiting for another.
 
         Raises:
-            ConfigurationError: If the port is not to be had.
+            ConfigurationError: If the port is not to be had, or threads are greenlets.
         """
         with self._lock:
             if self._listening is not None:
+                return
+            self._refuse_greenlets()
+            self._listening = self._taken_over()
+            if self._listening is not None:
+                self.join()
                 return
             shared = self._is_shared()
             sock = self._bind(shared=shared)
@@ -147,6 +153,7 @@ class Side:
                     f"{error}"
                 ) from None
             self._listening = listening
+        self.join()
         if shared:
             self._look_around(listening.port)
 
@@ -169,9 +176,13 @@ class Side:
             SIDE.run(listening.close)
 
     def join(self) -> None:
-        """Let the service know of it."""
-        self._service.companions.append(self)
-        self._service.listeners.append(self)
+        """Let the service know of it, in the place of an earlier one that does not listen."""
+        for other in list(_all):
+            if other is not self and other._listening is None and self._replaces(other):
+                other.withdraw()
+        if self not in self._service.listeners:
+            self._service.companions.append(self)
+            self._service.listeners.append(self)
 
     def withdraw(self) -> None:
         """Let the service know nothing of it any more."""
@@ -198,8 +209,68 @@ class Side:
             listening.socket.close()
             if not self._inherited:
                 self.withdraw()
-        if self._waits_for_workers and not greenlets_loaded() and gunicorn_arbiter() is not None:
+
+    def begun_in_worker(self) -> None:
+        """Listen in a child, after `forked` of all, if it is one of those waited for.
+
+        A child that a worker forks amid a request has that worker's frames on its stack, too.
+        """
+        if (
+            self._waits_for_workers
+            and not greenlets_loaded()
+            and gunicorn_arbiter() == os.getppid()
+        ):
             self.try_to_listen()
+
+    def _refuse_greenlets(self) -> None:
+        # asyncio lets a thread turn one loop at a time: whichever came second would break at once,
+        # and if that is the one of the checks, each request waits for it.
+        if greenlets():
+            raise ConfigurationError(
+                f"{self._names[1]} {self._wanted} cannot work under gevent: its greenlets are one "
+                f"thread, which turns the event loop of the checks and so no other; leave it out, "
+                f"and ask on the port of the application, or call probes.begin() and ask with "
+                f"`probekit alive`"
+            )
+
+    def _replaces(self, other: Side) -> bool:
+        """Whether an application made anew, round the same probes, has brought this one."""
+        return (
+            self._inherited
+            and other._inherited
+            and other._service is self._service
+            and (other._host, other._wanted) == (self._host, self._wanted)
+            and self._wanted != 0
+        )
+
+    def _taken_over(self) -> Listening | None:
+        """Return what an earlier one of this process listens with; its clients notice nothing.
+
+        Raises:
+            ConfigurationError: If it answers for others: the system would let this process have the
+                port twice, as if it were two workers.
+        """
+        # Who listens waits for nobody's lock, so that no two wait for each other's.
+        for other in [each for each in list(_all) if each._listening is not None]:
+            if (listening := other._handed_to(self)) is not None:
+                return listening
+        return None
+
+    def _handed_to(self, other: Side) -> Listening | None:
+        with self._lock:
+            listening = self._listening
+            if listening is None or listening.port != other._wanted:
+                return None
+            if not other._replaces(self):
+                raise ConfigurationError(
+                    f"{other._names[1]} {other._wanted} on {other._host!r} is taken: this process "
+                    f"answers there already, for Probes {self._service.pod.name!r}; give each "
+                    f"application a port of its own"
+                )
+            self._listening = None
+        self.withdraw()
+        listening.connections.endpoints = other._endpoints
+        return listening
 
     def _is_draining(self) -> bool:
         return self._service.drain.state is not None
@@ -220,9 +291,6 @@ class Side:
 
     def _bind(self, *, shared: bool) -> socket.socket:
         host, port = self._host, self._wanted
-        # The system would let this process have it twice, as if it were two workers.
-        if port and any(other.port == port for other in _all if other._listening is not None):
-            raise self._refusal(errno.EADDRINUSE)
         try:
             return bind(host, port, shared=shared)
         except socket.gaierror as error:
@@ -252,8 +320,11 @@ _all: weakref.WeakSet[Side] = weakref.WeakSet()
 
 
 def _forked() -> None:
-    for side in list(_all):
+    sides = list(_all)
+    for side in sides:
         side.forked()
+    for side in sides:
+        side.begun_in_worker()
 
 
 # Registered after what the modules above register, and so called after it: they must be as new.

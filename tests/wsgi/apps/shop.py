@@ -16,6 +16,8 @@ from probekit import Probes
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from probekit._web.serving import SideOptions
+
 FOR_EVER = 3600.0
 
 probes = Probes(name="shop")
@@ -58,11 +60,16 @@ match os.environ.get("HANG"):
             await asyncio.sleep(FOR_EVER)
 
 
+side: SideOptions = {}
+if "SIDE_PORT" in os.environ:
+    side = {"side_port": int(os.environ["SIDE_PORT"]), "side_host": "127.0.0.1"}
+
+
 def create_app() -> Flask:
     """Make the application."""
     app = Flask(__name__)
     app.wsgi_app = with_list(app.wsgi_app, "/list")  # type: ignore[method-assign] # documented
-    probekit.flask.init_app(app, probes)
+    probekit.flask.init_app(app, probes, **side)
 
     @app.get("/")
     def root() -> str:
