@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 from probekit._core.portal import PORTAL
 from probekit._web.endpoints import EndpointOptions, Endpoints
 from probekit._web.environ import end_connection, full_path, request_of
-from probekit._web.pool import pool_size
+from probekit._web.pool import is_servers, pool_size
 from probekit._web.serving import MiddlewareOptions, split
 from probekit._web.standing import is_reloaded, will_serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from probekit._lifecycle.traffic import Traffic
     from probekit._web.endpoint import Endpoint
     from probekit._web.environ import Environ
     from probekit.probes import Probes
@@ -60,7 +61,6 @@ class ProbeMiddleware:
         self._service = probes.service
         endpoint_options, side = split(probes.service, options, lends_loop=True)
         self._endpoints = Endpoints(probes.service, **endpoint_options)
-        self._met = False
         probes.service.traffic.counted = True
         probes.service.traffic.threaded = True
         if side is None:
@@ -74,9 +74,9 @@ class ProbeMiddleware:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Handle a request."""
-        if not self._met:
-            self._met = True
-            self._service.traffic.threads = pool_size(environ)
+        traffic = self._service.traffic
+        if not traffic.asked_server and is_servers(environ):
+            traffic.threads, traffic.asked_server = pool_size(environ), True
         if not self._service.served:
             self._begin()
         path = full_path(environ)
@@ -84,7 +84,6 @@ class ProbeMiddleware:
         start = self._marked(environ, start_response)
         if found is not None:
             return self._answer(found, environ, start)
-        traffic = self._service.traffic
         traffic.latest = now = traffic.clock()
         method: str = environ.get("REQUEST_METHOD", "GET")
         scope = {"method": method, "path": path, "thread": threading.get_ident()}
@@ -94,7 +93,7 @@ class ProbeMiddleware:
         except BaseException:
             del traffic.requests[start]
             raise
-        return counted(inner, environ, lambda: traffic.requests.pop(start, None))
+        return counted(inner, environ, traffic, lambda: traffic.requests.pop(start, None))
 
     def _answer(
         self, found: tuple[Endpoint, str], environ: Environ, start: StartResponse
@@ -137,7 +136,7 @@ class ProbeMiddleware:
 
 
 def counted(
-    inner: Iterable[bytes], environ: Environ, done: Callable[[], object]
+    inner: Iterable[bytes], environ: Environ, traffic: Traffic, done: Callable[[], object]
 ) -> Iterable[bytes]:
     """Return the body of a response; ``done`` is called when the server closes it.
 
@@ -146,7 +145,7 @@ def counted(
     """
     if type(inner) in {list, tuple}:
         return CountedList(inner, done)
-    body = Counted(inner, done)
+    body = Counted(inner, traffic, done)
     wrapper = environ.get("wsgi.file_wrapper")
     if isinstance(wrapper, type) and isinstance(inner, wrapper):
         with suppress(AttributeError):  # a type that is written in C may take no attribute
@@ -161,13 +160,19 @@ class Counted:
     What is dropped unclosed, as Flask's test client does, is not in flight either.
     """
 
-    def __init__(self, inner: Iterable[bytes], done: Callable[[], object]) -> None:
+    def __init__(
+        self, inner: Iterable[bytes], traffic: Traffic, done: Callable[[], object]
+    ) -> None:
         self._inner = inner
+        self._traffic = traffic
         self._close: Callable[[], object] | None = getattr(inner, "close", None)
         self._done = done
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._inner)
+        traffic = self._traffic
+        for part in self._inner:
+            traffic.parts += 1  # two threads may lose one: that it is another number is enough
+            yield part
 
     def close(self) -> None:
         """Close what is inside; servers call this at the end, however that comes."""

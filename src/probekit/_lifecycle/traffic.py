@@ -38,14 +38,18 @@ class Traffic:
         counted: Whether there is a door that sees ordinary requests at all.
         threaded: Whether each request has a thread of its own, since the door is WSGI's.
         threads: How many the server handles at once in this process; None if nobody knows.
+        parts: How many parts of WSGI bodies that come bit by bit have been handed to the server.
+        asked_server: Whether a request of a server's own has told ``threads``.
     """
 
     __slots__ = (
+        "asked_server",
         "blocks",
         "clock",
         "counted",
         "jobs",
         "latest",
+        "parts",
         "requests",
         "threaded",
         "threads",
@@ -62,6 +66,8 @@ class Traffic:
         self.counted: bool = False
         self.threaded: bool = False
         self.threads: int | None = None
+        self.parts: int = 0
+        self.asked_server: bool = False
 
     def in_flight(self) -> dict[str, int]:
         """Return the counts by kind."""

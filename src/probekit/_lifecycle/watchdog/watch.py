@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
-import sys
 from typing import TYPE_CHECKING
 
 from probekit._core.forked import renew_when_forked
+from probekit._lifecycle import main_thread
 from probekit._lifecycle.hypercorn import worker_count
-from probekit._lifecycle.main_thread import greenlets
 from probekit._lifecycle.pod.exits import why_not_exit
 from probekit._lifecycle.pod.keeper import Keeper
 from probekit._lifecycle.watchdog.cause import Effort
@@ -67,7 +66,7 @@ class Watchdog:
         traffic: Traffic,
         pod: Pod,
         *,
-        free_threaded: bool = not getattr(sys, "_is_gil_enabled", lambda: True)(),
+        free_threaded: bool = main_thread.free_threaded(),
     ) -> None:
         self._clock = clock.monotonic
         self._policy = policy
@@ -116,7 +115,7 @@ class Watchdog:
         if self._policy.on_stuck == "exit" and (why := futile(self._pod)):
             # Now, and not when the first worker is stuck and stays.
             logger.warning("on_stuck='exit' will end no process here: %s", why)
-        if after is None or greenlets():
+        if after is None or main_thread.greenlets():
             return False
         if self._stacks is None:
             self._stacks = best_stacks(after, free_threaded=self._free_threaded)
@@ -215,7 +214,7 @@ def obstacle() -> str | None:
 
 def futile(pod: Pod) -> str | None:
     """Say why a process that is stuck would not be ended, and what to do instead, or None."""
-    if greenlets():
+    if main_thread.greenlets():
         return (
             "threads are gevent's greenlets, and none runs beside one that blocks; rely on "
             "gunicorn's --timeout, or have liveness ask `probekit alive`"
