@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 from probekit._core.portal import PORTAL
 from probekit._web.endpoints import EndpointOptions, Endpoints
 from probekit._web.environ import end_connection, full_path, request_of
-from probekit._web.pool import pool_size
+from probekit._web.pool import is_servers, pool_size
 from probekit._web.serving import MiddlewareOptions, split
 from probekit._web.standing import is_reloaded, will_serve
 
@@ -60,7 +60,6 @@ class ProbeMiddleware:
         self._service = probes.service
         endpoint_options, side = split(probes.service, options, lends_loop=True)
         self._endpoints = Endpoints(probes.service, **endpoint_options)
-        self._met = False
         probes.service.traffic.counted = True
         probes.service.traffic.threaded = True
         if side is None:
@@ -74,9 +73,9 @@ class ProbeMiddleware:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Handle a request."""
-        if not self._met:
-            self._met = True
-            self._service.traffic.threads = pool_size(environ)
+        traffic = self._service.traffic
+        if not traffic.asked_server and is_servers(environ):
+            traffic.threads, traffic.asked_server = pool_size(environ), True
         if not self._service.served:
             self._begin()
         path = full_path(environ)
@@ -84,7 +83,6 @@ class ProbeMiddleware:
         start = self._marked(environ, start_response)
         if found is not None:
             return self._answer(found, environ, start)
-        traffic = self._service.traffic
         traffic.latest = now = traffic.clock()
         method: str = environ.get("REQUEST_METHOD", "GET")
         scope = {"method": method, "path": path, "thread": threading.get_ident()}

@@ -7,12 +7,15 @@ import types
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from werkzeug.test import EnvironBuilder
 
 from probekit import Probes
 from probekit._web.pool import pool_size
 from probekit.wsgi import ProbeMiddleware
+from tests.e2e.clients import get
 
 from ._asking import ask, environ_of
+from ._servers import serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -80,20 +83,65 @@ def test_another_worker_of_gunicorns_has_no_number() -> None:
     assert ask_it(environ) is None
 
 
-def test_it_is_asked_for_once() -> None:
-    """An ordinary request pays nothing for it."""
-    probes = Probes(drain_delay=0)
-    seen: list[object] = []
+def pool_app(probes: Probes) -> ProbeMiddleware:
+    """Return an application that is busy in the thread that asks it."""
 
     def inner(_: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         [(scope, _since)] = probes.service.traffic.requests.values()
-        seen.append(scope["thread"])
+        assert scope["thread"] == threading.get_ident()
         start_response("200 OK", [])
         return [b""]
 
-    app = ProbeMiddleware(inner, probes=probes)
-    ask(app, "/", **ONE_THREAD)
+    return ProbeMiddleware(inner, probes=probes)
+
+
+def test_it_is_asked_for_once() -> None:
+    """An ordinary request pays nothing for it."""
+    probes = Probes(drain_delay=0)
+    app = pool_app(probes)
+    ask(app, "/", SERVER_SOFTWARE="gunicorn/27", **ONE_THREAD)
     assert probes.service.traffic.threads == 1
     ask(app, "/", SERVER_SOFTWARE="gunicorn/27", **THREADS)
     assert probes.service.traffic.threads == 1
-    assert seen == [threading.get_ident()] * 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    [{"SERVER_SOFTWARE": "gunicorn/27"}, {"SERVER_SOFTWARE": None}, {"uwsgi.version": b"2.0"}],
+)
+def test_a_test_client_tells_nothing_of_the_server(name: dict[str, Any]) -> None:
+    """It has one thread, whatever the server has. waitress may be told to keep its name back."""
+    probes = Probes(drain_delay=0)
+    app = pool_app(probes)
+    for path in ("/healthz", "/"):
+        assert ask(app, path, **EnvironBuilder(path).get_environ()).status == 200
+        assert probes.service.traffic.threads is None
+    ask(app, "/", **name, **ONE_THREAD)
+    assert probes.service.traffic.threads == 1
+
+
+def test_a_server_may_keep_its_name_to_itself_in_a_drain() -> None:
+    """It is told nothing then, and the request is served."""
+    probes = Probes(drain_delay=0)
+    app = pool_app(probes)
+    probes.drain()
+    nameless: dict[str, Any] = {"SERVER_SOFTWARE": None}
+    assert ask(app, "/", **nameless, **THREADS).status == 200
+
+
+def test_a_forked_worker_asks_anew() -> None:
+    """What the parent was asked by is another server, or none."""
+    probes = Probes(drain_delay=0)
+    app = pool_app(probes)
+    ask(app, "/", SERVER_SOFTWARE="wsgiref", **ONE_THREAD)
+    probes.service.renew()
+    assert probes.service.traffic.threads is None
+    ask(app, "/", SERVER_SOFTWARE="gunicorn/27", **THREADS)
+    assert probes.service.traffic.threads is None
+
+
+@pytest.mark.timeout(60)
+def test_a_worker_that_asked_itself_first_knows_its_threads() -> None:
+    """As applications do that warm themselves up: one request among four is not all there are."""
+    with serve("gunicorn-gthread", ASKS_ITSELF="yes") as server:
+        assert get(server.port, "/pool").json() == {"threads": 4, "here": True}

@@ -209,6 +209,7 @@ class Service(Answers):
         self.traffic.requests.clear()
         self.traffic.websockets.clear()
         self.traffic.blocks.clear()
+        self.traffic.threads, self.traffic.asked_server = None, False
 
     @property
     def stall(self) -> Stall | None:

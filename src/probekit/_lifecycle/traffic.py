@@ -38,9 +38,11 @@ class Traffic:
         counted: Whether there is a door that sees ordinary requests at all.
         threaded: Whether each request has a thread of its own, since the door is WSGI's.
         threads: How many the server handles at once in this process; None if nobody knows.
+        asked_server: Whether a request of a server's own has told ``threads``.
     """
 
     __slots__ = (
+        "asked_server",
         "blocks",
         "clock",
         "counted",
@@ -62,6 +64,7 @@ class Traffic:
         self.counted: bool = False
         self.threaded: bool = False
         self.threads: int | None = None
+        self.asked_server: bool = False
 
     def in_flight(self) -> dict[str, int]:
         """Return the counts by kind."""

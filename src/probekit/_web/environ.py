@@ -116,7 +116,7 @@ def end_connection(environ: Environ, headers: list[tuple[str, str]]) -> list[tup
     Returns:
         The headers to send.
     """
-    server: str = environ.get("SERVER_SOFTWARE", "").lower()
+    server: str = (environ.get("SERVER_SOFTWARE") or "").lower()
     if server.startswith("gunicorn"):
         if (response := gunicorn_response()) is not None:
             response.force_close()

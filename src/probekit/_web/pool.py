@@ -14,7 +14,16 @@ if TYPE_CHECKING:
 
     from probekit._web.environ import Environ
 
-__all__ = ["pool_size"]
+__all__ = ["is_servers", "pool_size"]
+
+
+def is_servers(environ: Environ) -> bool:
+    """Whether a request comes from a server, and not from a test client inside the process.
+
+    What a test client says of threads is true of itself alone: Flask's and Django's say that there
+    is one. Neither has a name; every server has, even if only to say that it is a secret.
+    """
+    return "SERVER_SOFTWARE" in environ or "uwsgi.version" in environ
 
 
 def pool_size(environ: Environ) -> int | None:
@@ -26,7 +35,7 @@ def pool_size(environ: Environ) -> int | None:
     Returns:
         None where nobody knows: greenlets, a thread for each request, a server of another kind.
     """
-    server: str = environ.get("SERVER_SOFTWARE", "").lower()
+    server: str = (environ.get("SERVER_SOFTWARE") or "").lower()
     # gevent's own server says that it has one thread, and that is true.
     if greenlets() or server.startswith("gevent"):
         return None

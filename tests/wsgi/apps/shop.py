@@ -130,5 +130,7 @@ def wrapped(inner: Any) -> Any:
 
 app = create_app()
 app.wsgi_app = with_list(app.wsgi_app, "/bare-list")  # type: ignore[method-assign] # documented
+if "ASKS_ITSELF" in os.environ:
+    app.test_client().get("/healthz")
 if "WRAPPED" in os.environ:
     app.wsgi_app = wrapped(app.wsgi_app)  # type: ignore[method-assign] # documented
