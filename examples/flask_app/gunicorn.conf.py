@@ -26,5 +26,5 @@ worker_tmp_dir = "/dev/shm"
 
 
 def post_worker_init(worker: Any) -> None:
-    """Ask each worker first: background checks and the watch for SIGTERM begin with a request."""
-    worker.wsgi.test_client().get("/healthz")
+    """Begin in each worker: background checks and the watch for SIGTERM wait for no request."""
+    worker.wsgi.extensions["probekit"].begin()
