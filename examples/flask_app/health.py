@@ -8,7 +8,8 @@ from probekit import Degraded, Probes, Unhealthy
 
 from .storage import Booking, database, engine, session
 
-probes = Probes(name="bookings")
+# All threads busy with the same requests for so long are stuck; the longest in order takes 15 s.
+probes = Probes(name="bookings", stuck_after=20)
 
 
 @probes.startup

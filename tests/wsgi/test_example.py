@@ -11,7 +11,9 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -200,8 +202,40 @@ def test_sigterm_loses_nothing(serve: Callable[..., Server], migrated: None) -> 
         assert not any(running(pid) for pid in before)
 
 
+def test_a_long_confirmation_is_not_all_that_a_worker_can_do(
+    serve: Callable[..., Server], migrated: None
+) -> None:
+    """The side port tells four busy threads from one, though each worker began by itself."""
+    side = free_port()
+    more = {"WEB_CONCURRENCY": "1", "CONFIRMATION_SECONDS": "6", "SIDE_PORT": str(side)}
+
+    def health() -> str:
+        answer = get(side, "/healthz")
+        assert answer.status == 200
+        message: str = answer.json().get("message", "")
+        return message
+
+    with serve(**more) as server, ThreadPoolExecutor(4) as clients:
+        booked = request(server.port, "POST", "/bookings", body=SEAT, headers=JSON)
+        assert booked.status == 201
+
+        def confirm() -> int:
+            return request(server.port, "POST", "/bookings/1/confirmation", patience=30).status
+
+        def are_in_flight(number: int) -> bool:
+            flying: int = get(side, "/admin/drain").json()["in_flight"]["requests"]
+            return flying == number
+
+        for busy in range(1, 5):
+            clients.submit(confirm)
+            wait_until(partial(are_in_flight, busy), f"{busy} are under way")
+            if busy < 4:
+                assert health() == ""
+        wait_until(lambda: health() == "saturated: all threads are busy", "all are busy")
+
+
 def test_the_numbers_of_the_manifest_hang_together() -> None:
-    """The drain and the longest request fit gunicorn's limit, and that fits the kubelet's."""
+    """Drain and longest request fit gunicorn's limit, that fits the kubelet's; none is stuck."""
     text = (EXAMPLE / "kubernetes.yaml").read_text(encoding="utf-8")
     (deployment,) = [part for part in yaml.safe_load_all(text) if part["kind"] == "Deployment"]
     pod = deployment["spec"]["template"]["spec"]
@@ -218,4 +252,9 @@ def test_the_numbers_of_the_manifest_hang_together() -> None:
     assert gunicorn["threads"] > 1
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
         assert container[probe]["timeoutSeconds"] >= 2
+    stuck_after = import_module("examples.flask_app.health").probes.service.policy.stuck_after
+    assert stuck_after >= longest + 5
+    ports = {each["name"]: str(each["containerPort"]) for each in container["ports"]}
+    assert container["livenessProbe"]["httpGet"]["port"] == "side"
+    assert {"name": "SIDE_PORT", "value": ports["side"]} in container["env"]
     assert ROOT / container["command"][-1] == EXAMPLE / "gunicorn.conf.py"
