@@ -18,6 +18,7 @@ from probekit._web.standing import is_reloaded, will_serve
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from probekit._lifecycle.traffic import Traffic
     from probekit._web.endpoint import Endpoint
     from probekit._web.environ import Environ
     from probekit.probes import Probes
@@ -92,7 +93,7 @@ class ProbeMiddleware:
         except BaseException:
             del traffic.requests[start]
             raise
-        return counted(inner, environ, lambda: traffic.requests.pop(start, None))
+        return counted(inner, environ, traffic, lambda: traffic.requests.pop(start, None))
 
     def _answer(
         self, found: tuple[Endpoint, str], environ: Environ, start: StartResponse
@@ -135,7 +136,7 @@ class ProbeMiddleware:
 
 
 def counted(
-    inner: Iterable[bytes], environ: Environ, done: Callable[[], object]
+    inner: Iterable[bytes], environ: Environ, traffic: Traffic, done: Callable[[], object]
 ) -> Iterable[bytes]:
     """Return the body of a response; ``done`` is called when the server closes it.
 
@@ -144,7 +145,7 @@ def counted(
     """
     if type(inner) in {list, tuple}:
         return CountedList(inner, done)
-    body = Counted(inner, done)
+    body = Counted(inner, traffic, done)
     wrapper = environ.get("wsgi.file_wrapper")
     if isinstance(wrapper, type) and isinstance(inner, wrapper):
         with suppress(AttributeError):  # a type that is written in C may take no attribute
@@ -159,13 +160,19 @@ class Counted:
     What is dropped unclosed, as Flask's test client does, is not in flight either.
     """
 
-    def __init__(self, inner: Iterable[bytes], done: Callable[[], object]) -> None:
+    def __init__(
+        self, inner: Iterable[bytes], traffic: Traffic, done: Callable[[], object]
+    ) -> None:
         self._inner = inner
+        self._traffic = traffic
         self._close: Callable[[], object] | None = getattr(inner, "close", None)
         self._done = done
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._inner)
+        traffic = self._traffic
+        for part in self._inner:
+            traffic.parts += 1  # two threads may lose one: that it is another number is enough
+            yield part
 
     def close(self) -> None:
         """Close what is inside; servers call this at the end, however that comes."""

@@ -440,6 +440,19 @@ def test_threads_that_finish_or_begin_something_are_not_stuck(
     assert watched.found() is None
 
 
+def test_threads_that_send_something_are_not_stuck(kennel: Making, standing: Standing) -> None:
+    """A stream or a download may take all day; once its bytes stop, it is as any other."""
+    watched = kennel()
+    threaded(watched, standing.ident)
+    for _ in range(4):
+        watched.pass_time(0.9)
+        watched.traffic.parts += 1
+        watched.pass_time(0.1)
+    assert (watched.found(), watched.dog.saturated) == (None, True)
+    watched.pass_time(1.1)
+    assert watched.found() is not None
+
+
 @pytest.mark.parametrize("threads", [None, 2])
 def test_threads_are_not_stuck_while_one_may_be_free(
     threads: int | None, kennel: Making, standing: Standing

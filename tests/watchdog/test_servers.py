@@ -79,7 +79,7 @@ def test_a_loop_that_is_held_is_found_and_one_that_is_busy_is_not(on: str) -> No
 
 @pytest.mark.timeout(60)
 def test_threads_are_found_when_all_are_held_and_not_when_they_work() -> None:
-    """Of a WSGI server with two: work that goes on and on is no stall, two that never end are."""
+    """Of a WSGI server with two: work that goes on and bytes that flow are no stall."""
     port = free_port()
     address = f"--listen=127.0.0.1:{port}"
     command = [sys.executable, "-m", "waitress", address, "--threads=2", "_wsgi:app"]
@@ -87,6 +87,8 @@ def test_threads_are_found_when_all_are_held_and_not_when_they_work() -> None:
     with Server(command, port=port, PYTHONPATH=path) as server:
         answers = volley(port, "/work", count=16, at_a_time=4)
         assert {answer.body for answer in answers} == {b"None"}
+        answers = volley(port, "/stream", count=2, at_a_time=2)
+        assert [answer.body for answer in answers] == [b"None " * 30] * 2
         assert NOTICED not in server.log()
         answers = volley(port, "/hold", count=2, at_a_time=2)
         assert all(b"all 2 threads are busy" in answer.body for answer in answers)

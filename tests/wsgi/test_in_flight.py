@@ -80,6 +80,18 @@ def test_a_request_is_in_flight_until_its_body_is_closed() -> None:
     assert (probes.in_flight["requests"], body.closed) == (0, 1)
 
 
+def test_each_part_that_is_sent_is_a_sign_of_life() -> None:
+    """The watchdog sees that a stream moves; what is given as a whole is counted when it ends."""
+    app, probes = returning(Body())
+    traffic = probes.service.traffic
+    response = iter(app(environ_of("/"), Asker().start_response))
+    seen = [(part, traffic.parts) for part in response]
+    assert seen == [(b"one", 1), (b"two", 2)]
+    app, _ = returning([b"all of it"], probes)
+    assert ask(app, "/").body == b"all of it"
+    assert traffic.parts == 2
+
+
 def test_a_body_without_close_is_closed() -> None:
     """What is inside need not know the word."""
     app, probes = returning(map(bytes, [b"one", b"two"]))

@@ -38,6 +38,7 @@ class Traffic:
         counted: Whether there is a door that sees ordinary requests at all.
         threaded: Whether each request has a thread of its own, since the door is WSGI's.
         threads: How many the server handles at once in this process; None if nobody knows.
+        parts: How many parts of WSGI bodies that come bit by bit have been handed to the server.
         asked_server: Whether a request of a server's own has told ``threads``.
     """
 
@@ -48,6 +49,7 @@ class Traffic:
         "counted",
         "jobs",
         "latest",
+        "parts",
         "requests",
         "threaded",
         "threads",
@@ -64,6 +66,7 @@ class Traffic:
         self.counted: bool = False
         self.threaded: bool = False
         self.threads: int | None = None
+        self.parts: int = 0
         self.asked_server: bool = False
 
     def in_flight(self) -> dict[str, int]:

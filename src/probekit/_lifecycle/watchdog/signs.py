@@ -95,7 +95,7 @@ class LoopSigns:
 class ThreadSigns:
     """What shows that the threads of a WSGI server move.
 
-    One of them is free, or a request comes, or one is finished.
+    One of them is free, or a request comes, or one is finished, or another part of a body goes out.
 
     Args:
         traffic: What is in flight.
@@ -104,7 +104,7 @@ class ThreadSigns:
     def __init__(self, traffic: Traffic) -> None:
         self._traffic = traffic
         self._finished = Finished(traffic)
-        self._latest: object = UNSEEN
+        self._before: object = UNSEEN
 
     @property
     def saturated(self) -> bool:
@@ -115,8 +115,9 @@ class ThreadSigns:
     def seen(self, *, ask_tasks: bool) -> bool:
         """Whether there was a sign since the last look, or a thread is free."""
         del ask_tasks
-        latest, self._latest = self._latest, self._traffic.latest
-        if not self.saturated or latest != self._latest:
+        now = self._traffic.latest, self._traffic.parts
+        before, self._before = self._before, now
+        if not self.saturated or now != before:
             self._finished.forget()
             return True
         return self._finished.look()
