@@ -62,7 +62,8 @@ class Probes(Declaring, Standalone, Working):
               flight is done.
             - ``close_websockets`` (False): Close open WebSockets with code 1001 at hand-over.
             - ``stuck_after`` (5): How long the event loop must show no sign of life, or all threads
-              of a WSGI server be busy with the same requests. None: nobody watches.
+              of a WSGI server be busy with the same requests and send nothing: more than the
+              longest request that is in order. None: nobody watches.
             - ``on_stuck`` (``"report"``): ``"exit"``: end a process that is stuck, for the server
               to start another.
             - ``exits_per_hour`` (3): How often that may happen to all workers of a server together.

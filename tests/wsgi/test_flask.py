@@ -80,6 +80,16 @@ def test_nothing_of_flasks_stands_before_the_probes() -> None:
     assert client.get("/", base_url="http://shop.example").status_code == 401
 
 
+def test_a_mount_moves_the_probes_and_application_root_does_not() -> None:
+    """Flask takes that option for its own URLs, and a server knows nothing of it."""
+    app = Flask("shop")
+    app.config["APPLICATION_ROOT"] = "/shop"
+    probekit.flask.init_app(app, Probes(drain_delay=0))
+    assert [ask(app, path).status for path in ("/readyz", "/shop/readyz")] == [200, 404]
+    site = DispatcherMiddleware(Flask("site"), {"/shop": app})
+    assert [ask(site, path).status for path in ("/readyz", "/shop/readyz")] == [404, 200]
+
+
 def test_a_request_that_fails_is_no_longer_in_flight() -> None:
     """Flask's own handling of an exception, and its absence, leave the count right."""
     app, probes = make()
