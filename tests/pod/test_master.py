@@ -147,13 +147,17 @@ def in_uwsgi(monkeypatch: pytest.MonkeyPatch, master: int) -> None:
 
 ARBITER = """
 import os, sys, threading
+del sys._current_frames  # it stops the world on a free-threaded build
 from gunicorn.arbiter import Arbiter
 from gunicorn.app.base import BaseApplication
 from gunicorn.workers.base import Worker
-from probekit._lifecycle.pod.master import master_pid
+if "preload" in sys.argv:
+    from probekit._lifecycle.pod.master import master_pid
+    print(os.getpid(), master_pid(), flush=True)
 
 class Told(Worker):
     def run(self):
+        from probekit._lifecycle.pod.master import master_pid
         thread = threading.Thread(target=lambda: found.append(master_pid()))
         thread.start()
         thread.join()
@@ -169,23 +173,26 @@ class Application(BaseApplication):
 
 found = []
 arbiter = Arbiter(Application())
-print(os.getpid(), master_pid(), flush=True)
 arbiter.start()
 arbiter.spawn_worker()
 """
 
 
-def test_gunicorns_master_is_found_from_any_thread_of_a_worker() -> None:
+@pytest.mark.parametrize("loaded", ["preload", "in the worker"])
+def test_gunicorns_master_is_found_from_any_thread_of_a_worker(loaded: str) -> None:
     """And in the master, where the application is loaded with ``--preload``, it is itself."""
     shown = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", ARBITER],
+        [sys.executable, "-W", "ignore", "-c", ARBITER, loaded],
         stdout=subprocess.PIPE,
         text=True,
         timeout=PATIENCE,
     )
-    master, worker = (line.split() for line in shown.stdout.splitlines()[:2])
-    assert len(set(master) | set(worker)) == 1
-    assert len(worker) == 3
+    *before, worker = shown.stdout.splitlines()
+    assert len(set(worker.split())) == 1
+    assert len(worker.split()) == 3
+    assert [set(line.split()) for line in before] == [
+        set(worker.split()) for _ in range(loaded == "preload")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import types
 from typing import TYPE_CHECKING, Any
@@ -69,6 +70,18 @@ def test_what_is_no_number_is_none(threads: object) -> None:
 
     granian = asked_by("granian.server.mp", "_spawn_wsgi_worker", blocking_threads=threads)
     environ = environ_of("/", SERVER_SOFTWARE="Granian", **THREADS)
+    assert granian(environ) is None
+
+
+def test_no_stack_of_another_thread_is_asked_for_without_a_gil(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It stops the world there, and waits for ever for a call that never lets go."""
+    granian = asked_by("granian.server.mp", "_spawn_wsgi_worker", blocking_threads=4)
+    environ = environ_of("/", SERVER_SOFTWARE="Granian", **THREADS)
+    assert granian(environ) == 4
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+    monkeypatch.delattr(sys, "_current_frames")
     assert granian(environ) is None
 
 

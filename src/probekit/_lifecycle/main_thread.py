@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ask", "greenlets", "is_current", "prepare", "send_signal", "wake"]
+__all__ = ["ask", "free_threaded", "greenlets", "is_current", "prepare", "send_signal", "wake"]
 
 _errands: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
 
@@ -72,6 +72,11 @@ def greenlets() -> bool:
     """Whether what seems to be threads are gevent's greenlets, which all run in the main thread."""
     monkey: Any = sys.modules.get("gevent.monkey")
     return monkey is not None and bool(monkey.is_module_patched("threading"))
+
+
+def free_threaded() -> bool:
+    """Whether threads run without a GIL: to ask for the stack of another then stops the world."""
+    return not getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 def _run(_signum: int, _frame: object) -> None:

@@ -6,7 +6,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from probekit._lifecycle.main_thread import greenlets
+from probekit._lifecycle.main_thread import free_threaded, greenlets
 from probekit._web.environ import gunicorn_request, waitress_channel
 
 if TYPE_CHECKING:
@@ -60,8 +60,11 @@ def gunicorn_threads() -> int | None:
 def granian_threads() -> int | None:
     """Return the size of the pool that granian has made in Rust for this worker.
 
-    Its worker is told so by an argument of the function that the main thread stays in.
+    Its worker is told so by an argument of the function that the main thread stays in, whose stack
+    is out of reach on a free-threaded build.
     """
+    if free_threaded():
+        return None
     frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage] - documented, for debuggers
     frame: FrameType | None = frames.get(threading.main_thread().ident or 0)
     while frame is not None:

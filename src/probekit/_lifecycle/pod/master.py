@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
-from probekit._lifecycle.main_thread import greenlets
 from probekit._lifecycle.pod.key import Key, start_time, this_machine
 
 if TYPE_CHECKING:
@@ -76,23 +74,27 @@ def master_pid() -> int:
     return gunicorn_arbiter() or os.getpid()
 
 
+_arbiters: dict[int, int] = {}
+"""By worker, so that a child of a worker's own takes nothing over."""
+
+
 def gunicorn_arbiter() -> int | None:
     """Return the id of gunicorn's master if this is a worker of it.
 
-    Its workers are forked in a method whose frame stays at the bottom of the main thread's stack.
-    With ``--preload`` the application is loaded before that, in the master.
+    Its workers are forked in a method whose frame stays at the bottom of the main thread's stack,
+    and of no other. So it is looked for when a worker is forked, and when it loads this module, in
+    its main thread: to ask for another's stack would stop the world on a free-threaded build.
+    With ``--preload`` the application is loaded before the fork, in the master.
     """
-    if "gunicorn.arbiter" not in sys.modules:
-        return None
-    # Where the main thread is, and where its first greenlet is. Looked up here: of a function that
-    # has returned, or of a generator that waits, nobody could tell who called it.
-    frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage] - documented, for debuggers
-    for frame in (frames.get(threading.main_thread().ident or 0), first_greenlet()):
+    own = os.getpid()
+    if own not in _arbiters and "gunicorn.arbiter" in sys.modules:
+        frame: FrameType | None = sys._getframe()  # pyright: ignore[reportPrivateUsage] - documented
         while frame is not None:
             if frame.f_code.co_name == "spawn_worker" and "gunicorn" in frame.f_globals["__name__"]:
-                return int(frame.f_locals["self"].pid)
+                _arbiters[own] = int(frame.f_locals["self"].pid)
+                break
             frame = frame.f_back
-    return None
+    return _arbiters.get(own)
 
 
 def in_gunicorn_master() -> bool:
@@ -108,16 +110,6 @@ def in_gunicorn_master() -> bool:
     return found
 
 
-def first_greenlet() -> FrameType | None:
-    """Return where the first greenlet of this thread waits, if gevent made threads greenlets.
-
-    Elsewhere nobody is asked: to look would give a thread greenlets that has none, and what that
-    leaves behind is cleared away by a thread that it has nothing to do with.
-    """
-    greenlet: Any = sys.modules.get("greenlet")
-    if greenlet is None or not greenlets():
-        return None
-    first = greenlet.getcurrent()
-    while first.parent is not None:
-        first = first.parent
-    return cast("FrameType | None", first.gr_frame)
+gunicorn_arbiter()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=gunicorn_arbiter)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import sys
 from typing import TYPE_CHECKING
 
 from probekit._core.forked import renew_when_forked
+from probekit._lifecycle import main_thread
 from probekit._lifecycle.hypercorn import worker_count
-from probekit._lifecycle.main_thread import greenlets
 from probekit._lifecycle.pod.exits import why_not_exit
 from probekit._lifecycle.pod.keeper import Keeper
 from probekit._lifecycle.watchdog.cause import Effort
@@ -64,7 +63,7 @@ class Watchdog:
         traffic: Traffic,
         pod: Pod,
         *,
-        free_threaded: bool = not getattr(sys, "_is_gil_enabled", lambda: True)(),
+        free_threaded: bool = main_thread.free_threaded(),
     ) -> None:
         self._clock = clock.monotonic
         self._policy = policy
@@ -110,7 +109,7 @@ class Watchdog:
         Nor is there where threads are greenlets: nothing could run beside what hangs.
         """
         after = self._policy.stuck_after
-        if after is None or greenlets():
+        if after is None or main_thread.greenlets():
             return False
         if self._stacks is None:
             self._stacks = best_stacks(after, free_threaded=self._free_threaded)
