@@ -207,7 +207,7 @@ def said(answer: Answer, pattern: str) -> bool:
 
 def ask_alone(app: WSGIApp) -> Answer:
     """Ask an application as a server does that handles one request at a time."""
-    one_thread: dict[str, Any] = {"wsgi.multithread": False}
+    one_thread: dict[str, Any] = {"SERVER_SOFTWARE": "wsgiref", "wsgi.multithread": False}
     return ask_wsgi(app, "/", **one_thread)
 
 
