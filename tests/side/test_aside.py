@@ -14,6 +14,7 @@ import pytest
 from probekit import Probes, Status
 from probekit._core.heartbeat import Heartbeat
 from probekit._core.portal import PORTAL, SIDE
+from probekit._lifecycle.watchdog.cause import Effort
 from probekit._lifecycle.watchdog.signs import LoopSigns
 from probekit.asgi import ProbeApp
 from probekit.wsgi import ProbeMiddleware
@@ -369,6 +370,32 @@ def test_an_answer_may_take_longer_than_the_taking(application: Application) -> 
         await asyncio.sleep(1)
 
     assert ask(application.port, "/readyz").status == 200
+
+
+def test_a_loop_that_is_starved_of_cpu_is_said_to_be(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Readiness has the cause, the log has it once; it is alive, since a restart needs more CPU."""
+    probes = make_probes(stuck_after=0.5)
+    with Application(probes) as application:
+        native, port = probes.service.engine.heartbeat.native, application.port
+        (tmp_path / str(native)).mkdir()
+        wants_one = f"1 (a) R {' '.join(['0'] * 20)}\n"
+        (tmp_path / str(native) / "stat").write_text(wants_one)
+        probes.service.watchdog.effort = Effort(tmp_path)
+        go_on = application.stand_still()
+        try:
+            wait_until(lambda: "starved of CPU" in caplog.text, "it is noticed")
+            assert said(
+                ask(port, "/readyz"),
+                r"the event loop has stood still for \d+\.\d s, starved of CPU, "
+                r"so the checks could not be asked",
+            )
+            assert ask(port, "/healthz").status == 200
+        finally:
+            go_on()
+        wait_until(lambda: ask(port, "/readyz").status == 200, "it is ready again")
+    assert caplog.text.count("starved of CPU") == 1
 
 
 def test_the_lag_that_is_told_is_the_loops(application: Application) -> None:

@@ -24,10 +24,10 @@ NOTICED = " has been stuck for "
 OVER = " moves again, after "
 
 CAUSES = {
-    "sleep": "blocked in a call at holding.py:",
-    "compute": "busy in Python code at holding.py:",
-    "acquire": "blocked in a call at holding.py:",
-    "receive": "blocked in a call at holding.py:",
+    "sleep": "blocked in a call at tests/holding.py:",
+    "compute": "computing at tests/holding.py:",
+    "acquire": "blocked in a call at tests/holding.py:",
+    "receive": "blocked in a call at tests/holding.py:",
 }
 
 
@@ -49,7 +49,7 @@ def holds_are_found(server: Server) -> None:
     answer = get(server.port, "/readyz", patience=PATIENCE).json()
     found = answer["checks"]["heedless"]["detail"]["found"]
     assert "(check 'heedless')" in found
-    assert "blocked in a call at holding.py:" in found
+    assert "blocked in a call at tests/holding.py:" in found
     settle(server, len(CAUSES) + 1)
 
 

@@ -80,7 +80,9 @@ class Aside:
         if taken:
             return None
         still = max(service.engine.heartbeat.lag, service.clock.monotonic() - began)
-        return f"the event loop has stood still for {still:.1f} s, so the checks could not be asked"
+        why = ", starved of CPU" if service.watchdog.loop_starved else ""
+        what = f"the event loop has stood still for {still:.1f} s{why}"
+        return f"{what}, so the checks could not be asked"
 
     async def _refresh(self, states: list[CheckState], taken_within: float) -> bool:
         refresh = self._service.engine.refresh
