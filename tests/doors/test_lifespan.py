@@ -223,7 +223,7 @@ async def test_an_own_lifespan_serves_routes_without_a_middleware() -> None:
     with pytest.raises(LookupError):
         await fail()
     async with probes.lifespan():
-        with pytest.raises(ConfigurationError, match="has a lifespan already"):
+        with pytest.raises(ConfigurationError, match="is served already"):
             async with probes.lifespan():
                 raise AssertionError("never reached")
 

@@ -14,11 +14,13 @@ import anyio
 import pytest
 
 from probekit import ConfigurationError, Probes
-from probekit._core.portal import SIDE
+from probekit._core.portal import PORTAL, SIDE
 from probekit._web.side import Side
 from probekit.asgi import ProbeMiddleware
 from probekit.wsgi import ProbeMiddleware as WSGIMiddleware
+from tests.waiting import wait_until
 from tests.web._asking import make_probes
+from tests.wsgi._asking import ask as ask_wsgi
 
 from ._asking import ask
 
@@ -46,6 +48,12 @@ def test_a_host_that_is_none_is_refused(host: Any) -> None:
     """Likewise."""
     with pytest.raises(ConfigurationError, match=r"^host must be an address such as '0\.0\.0\.0'"):
         make_probes().serve(port=0, host=host)
+
+
+def answer(_environ: dict[str, Any], start: Callable[..., Any]) -> list[bytes]:
+    """Be an application that answers."""
+    start("200 OK", [])
+    return [b"hello"]
 
 
 def asgi_door(**options: Any) -> object:
@@ -154,7 +162,7 @@ def test_probes_are_served_once() -> None:
     """Neither a second block nor a lifespan may come on top, nor go before."""
     probes = make_probes()
     with probes.serve(host=LOCAL, port=0) as serving:
-        with pytest.raises(ConfigurationError, match=r"served already.*leave one of them out"):
+        with pytest.raises(ConfigurationError, match=r"served already.*Leave one of them out"):
             probes.start(host=LOCAL, port=0)
         assert ask(serving.port, "/healthz").status == 200
 
@@ -166,6 +174,59 @@ def test_probes_are_served_once() -> None:
     anyio.run(beside)
     with probes.serve(host=LOCAL, port=0):
         pass  # one after the other is no harm
+
+
+@pytest.mark.parametrize("begins", ["request", "begin"])
+def test_beside_a_wsgi_application_that_is_served_a_block_is_refused(begins: str) -> None:
+    """WSGI tells of no start: its first request is one, and the block's end would stop it all."""
+    probes = make_probes()
+    app = WSGIMiddleware(answer, probes=probes)
+    try:
+        if begins == "begin":
+            probes.begin()
+        else:
+            assert ask_wsgi(app, "/").status == 200
+        with pytest.raises(ConfigurationError, match=r"first request.*Leave one of them out"):
+            probes.start(host=LOCAL, port=0)
+        with (
+            pytest.raises(ConfigurationError, match="served already"),
+            probes.serve(host=LOCAL, port=0),
+        ):
+            raise AssertionError("never reached")
+    finally:
+        PORTAL.run(probes.service.stopped)
+
+
+def test_a_wsgi_application_begins_anew_when_a_block_beside_it_is_left() -> None:
+    """What came first has stopped everything at its end; the next request starts it again."""
+    probes = Probes(drain_delay=0, observers=[])
+    ran = threading.Event()
+    probes.readiness(ran.set, name="check", interval=0.05, timeout=0.05, initial_delay=0)
+    app = WSGIMiddleware(answer, probes=probes)
+    with probes.serve(host=LOCAL, port=0):
+        assert ask_wsgi(app, "/").status == 200
+        wait_until(ran.is_set, "the check runs")
+    ran.clear()
+    try:
+        assert ask_wsgi(app, "/").status == 200
+        wait_until(ran.is_set, "it runs again")
+        with pytest.raises(ConfigurationError, match="served already"):
+            probes.start(host=LOCAL, port=0)
+    finally:
+        PORTAL.run(probes.service.stopped)
+
+
+def test_a_lifespan_on_top_is_told_what_came_first() -> None:
+    """Whichever comes second, the message names what may have come first."""
+    probes = make_probes()
+
+    async def main() -> None:
+        async with probes.serve(host=LOCAL, port=0):
+            with pytest.raises(ConfigurationError, match=r"served already, by serve\(\), start\("):
+                async with probes.lifespan():
+                    raise AssertionError("never reached")
+
+    anyio.run(main)
 
 
 def test_a_sync_block_is_refused_where_a_loop_runs() -> None:

@@ -11,12 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from probekit import Probes, Status
 from probekit._core.heartbeat import Heartbeat
 from probekit._core.portal import PORTAL, SIDE
+from probekit._lifecycle.watchdog.cause import Effort
 from probekit._lifecycle.watchdog.signs import LoopSigns
+from probekit.asgi import ProbeApp
 from probekit.wsgi import ProbeMiddleware
 from tests.alive._stage import Stage
+from tests.core.helpers import Recorder
 from tests.waiting import wait_until
+from tests.web._asking import ask as ask_app
 from tests.web._asking import make_probes
 from tests.wsgi._asking import ask as ask_wsgi
 
@@ -27,7 +32,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from wsgiref.types import StartResponse, WSGIEnvironment
 
-    from probekit import Probes
     from probekit._core.portal import Portal
     from probekit.wsgi import WSGIApp
     from tests.e2e.clients import Answer
@@ -261,6 +265,37 @@ def test_one_worker_that_is_stuck_fails_the_pod(
     assert pattern is None or said(answer, f"worker {pid}: {pattern}")
 
 
+def test_a_neighbour_that_is_stuck_is_no_change_of_this_process(
+    runtime: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Asked on both ports by turns, the log has it once, and no observer hears of a change."""
+    monkeypatch.delenv("PROBEKIT_SCOPE")
+    monkeypatch.setenv("PROBEKIT_RUNTIME_DIR", str(runtime))
+    heard = Recorder()
+    probes = Probes(drain_delay=0, observers=[heard])
+
+    async def own_port() -> int:
+        return (await ask_app(ProbeApp(probes), "/healthz")).status
+
+    with Stage(runtime) as stage:
+        pid, name = stage.process().pid, probes.service.pod.name
+        stage.worker(pid, name, stuck="blocked in a call")
+        with probes.serve(host=LOCAL, port=0) as serving:
+
+            def both() -> tuple[int, int]:
+                time.sleep(0.11)  # so long is an answer repeated
+                return ask(serving.port, "/healthz").status, asyncio.run(own_port())
+
+            assert [both() for _ in range(3)] == [(503, 200)] * 3
+            stage.say(pid, name)
+            wait_until(lambda: both() == (200, 200), "it moves again")
+            stage.say(pid, name, stuck="blocked in a call")
+            wait_until(lambda: both() == (503, 200), "it is stuck again")
+    assert heard.reports == [(None, Status.HEALTHY)]
+    told = f"the side port answers liveness with 503: worker {pid}: stuck: blocked in a call"
+    assert caplog.messages.count(told) == 2
+
+
 def test_an_application_that_has_not_started_has_not(probes: Probes) -> None:
     """No check is run before it is there, and none after it has gone."""
     from probekit._web.side import Side
@@ -335,6 +370,32 @@ def test_an_answer_may_take_longer_than_the_taking(application: Application) -> 
         await asyncio.sleep(1)
 
     assert ask(application.port, "/readyz").status == 200
+
+
+def test_a_loop_that_is_starved_of_cpu_is_said_to_be(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Readiness has the cause, the log has it once; it is alive, since a restart needs more CPU."""
+    probes = make_probes(stuck_after=0.5)
+    with Application(probes) as application:
+        native, port = probes.service.engine.heartbeat.native, application.port
+        (tmp_path / str(native)).mkdir()
+        wants_one = f"1 (a) R {' '.join(['0'] * 20)}\n"
+        (tmp_path / str(native) / "stat").write_text(wants_one)
+        probes.service.watchdog.effort = Effort(tmp_path)
+        go_on = application.stand_still()
+        try:
+            wait_until(lambda: "starved of CPU" in caplog.text, "it is noticed")
+            assert said(
+                ask(port, "/readyz"),
+                r"the event loop has stood still for \d+\.\d s, starved of CPU, "
+                r"so the checks could not be asked",
+            )
+            assert ask(port, "/healthz").status == 200
+        finally:
+            go_on()
+        wait_until(lambda: ask(port, "/readyz").status == 200, "it is ready again")
+    assert caplog.text.count("starved of CPU") == 1
 
 
 def test_the_lag_that_is_told_is_the_loops(application: Application) -> None:

@@ -68,7 +68,7 @@ def asking(server: Server, path: str, release: Path, count: int = 1) -> Iterator
 
 HOLDS = {
     "/sleep": ("blocked in a call at tests/holding.py:", ")"),
-    "/compute": ("busy in Python code at tests/holding.py:", ")"),
+    "/compute": ("computing at tests/holding.py:", ")"),
     "/acquire": ("blocked in a call at tests/holding.py:", ")"),
     "/receive": ("blocked in a call at tests/holding.py:", ")"),
     "/readyz": ("blocked in a call at tests/holding.py:", "(check 'heedless')"),
@@ -105,7 +105,9 @@ def test_threads_in_a_deadlock_fail_liveness_with_all_their_stacks(on: str, tmp_
                 message = answers(side, path, 503).message
                 assert message is not None
                 assert message.startswith("the application has stood still for ")
-                assert f"all {THREADS} threads are busy with the same requests at " in message
+                # granian's threads are not Python's: nobody knows what they do.
+                cause = "" if on == "granian-wsgi" else ", blocked in a call"
+                assert f"{THREADS} threads are busy with the same requests{cause} at " in message
                 assert "deadlock.py:" in message
             # One for all, since all stand at the same place.
             wait_until(lambda: "in application: " in server.log(), "the stack is shown")

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     Making = Callable[..., Kennel]
 
 SCOPE = {"method": "GET", "path": "/orders"}
+STARVED = "starved of CPU: it wants one and gets next to none, so it does not count as stuck"
 
 
 def test_a_loop_without_a_sign_is_stuck_after_the_threshold(kennel: Making) -> None:
@@ -283,8 +284,8 @@ class Described:
 @pytest.mark.parametrize(
     ("share", "state", "cause"),
     [
-        (1.0, "R", "busy in Python code"),
-        (0.5, "S", "busy in Python code"),
+        (1.0, "R", "computing"),
+        (0.5, "S", "computing"),
         (0.0, "S", "blocked in a call"),
         (0.1, "D", "blocked in a call"),
     ],
@@ -317,19 +318,48 @@ def test_what_is_not_as_linux_writes_it_is_not_known(
     assert stall.cause == "no sign of life"
 
 
-def test_starved_is_not_stuck(kennel: Making, standing: Standing, tmp_path: Path) -> None:
+def test_starved_is_not_stuck(
+    kennel: Making, standing: Standing, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Who gets no CPU is not to blame; who gets little is, when he has used enough of it."""
     watched = kennel()
     watched.dog.effort = Effort(tmp_path)
     thread = Described(tmp_path, standing.native)
     watched.pass_time(30, each=thread.use(0.0, "R"))
     assert watched.found() is None
+    assert caplog.text.count(STARVED) == 1
     watched.pass_time(3, each=thread.use(0.2, "R"))
     assert watched.found() is None
     watched.pass_time(3, each=thread.use(0.2, "R"))
     stall = watched.found()
     assert stall is not None
-    assert stall.cause == "busy in Python code"
+    assert stall.cause == "computing"
+
+
+def test_each_starvation_is_told_once(
+    kennel: Making, standing: Standing, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As soon as it has lasted as long as a stall would; the termination log has none of it."""
+    watched = kennel()
+    watched.termination_log.touch()
+    watched.dog.effort = Effort(tmp_path)
+    thread = Described(tmp_path, standing.native)
+    watched.pass_time(0.8, each=thread.use(0.0, "R"))
+    assert (watched.dog.loop_starved, caplog.messages) == (True, [])
+    for _ in range(2):
+        watched.pass_time(5, each=thread.use(0.0, "R"))
+        assert watched.dog.loop_starved
+        watched.heartbeat.beats += 1
+        watched.pass_time(0.1)
+        assert not watched.dog.loop_starved
+    assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
+    assert caplog.text.count(STARVED) == 2
+    assert caplog.messages[0].startswith(f"process {os.getpid()} has stood still for 1.")
+    assert watched.termination_log.read_bytes() == b""
+    watched.pass_time(0.3, each=thread.use(0.0, "R"))
+    watched.dog.stop()
+    assert watched.dog.begin()
+    assert not watched.dog.loop_starved
 
 
 def test_who_sleeps_a_little_again_and_again_is_not_starved(
@@ -371,7 +401,7 @@ def test_who_shares_a_cpu_is_not_starved(
         watched.pass_time(0.1, each=thread.use(0.0, "R"))
     stall = watched.found()
     assert stall is not None
-    assert stall.cause == "busy in Python code"
+    assert stall.cause == "computing"
 
 
 def test_of_this_process_the_operating_system_tells(kennel: Making) -> None:
@@ -420,6 +450,26 @@ def test_threads_that_are_all_busy_with_the_same_requests_are_stuck(
     assert stall.stack.count("thread 'standing', GET /orders:\n") == 2
     assert stall.stack.count(" in stand_still: ") == 1  # they are at the same line
     assert not watched.dog.saturated
+
+
+@pytest.mark.parametrize(
+    ("share", "state", "cause"), [(0.5, "R", "computing"), (0.0, "S", "blocked in a call")]
+)
+def test_what_threads_do_is_told_too(
+    share: float, state: str, cause: str, kennel: Making, standing: Standing, tmp_path: Path
+) -> None:
+    """Taken together: one that computes is enough."""
+    watched = kennel()
+    watched.dog.effort = Effort(tmp_path)
+    with Standing() as other:
+        Described(tmp_path, other.native).write()
+        thread = Described(tmp_path, standing.native)
+        threaded(watched, standing.ident, other.ident)
+        watched.pass_time(1.2, each=thread.use(share, state))
+    stall = watched.found()
+    assert stall is not None
+    assert stall.cause == f"all 2 threads are busy with the same requests, {cause}"
+    assert not watched.dog.loop_starved
 
 
 def test_threads_that_finish_or_begin_something_are_not_stuck(

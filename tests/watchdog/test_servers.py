@@ -25,7 +25,7 @@ OVER = " moves again, after "
 
 CAUSES = {
     "sleep": "blocked in a call at tests/holding.py:",
-    "compute": "busy in Python code at tests/holding.py:",
+    "compute": "computing at tests/holding.py:",
     "acquire": "blocked in a call at tests/holding.py:",
     "receive": "blocked in a call at tests/holding.py:",
 }

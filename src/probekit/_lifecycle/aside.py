@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING
 
-from probekit._core.model import Probe
+from probekit._core.model import Probe, Status
 from probekit._lifecycle.pod.lines import GRACE
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from probekit._lifecycle.service import Service
 
 __all__ = ["Aside"]
+
+logger = logging.getLogger("probekit")
 
 TAKEN_WITHIN = 0.8
 """Seconds that a loop has to take the question of readiness: longer than a busy moment, and short
@@ -39,6 +42,7 @@ class Aside:
         self._service = service
         self._lends_loop = lends_loop
         self._shows_where = shows_where
+        self._blamed: int | None = None
 
     async def report(
         self, probe: Probe, *, only: str | None = None, exclude: Iterable[str] = ()
@@ -46,7 +50,13 @@ class Aside:
         """Return the answer to ``probe``, as `Service.report` does."""
         service = self._service
         report = await service.report(probe, only=only, exclude=exclude, ask=self._ask)
-        if probe is Probe.LIVENESS and report.message is None and service.saturated:
+        if probe is not Probe.LIVENESS or report.message is not None:
+            return report
+        # Not where the observers are told: it is no status of this process, whose own port answers
+        # for itself alone, and the two would tell of a change by turns.
+        if (stuck := self._stuck_worker()) is not None:
+            return report._replace(status=Status.UNHEALTHY, message=stuck)
+        if service.saturated:
             return report._replace(message="saturated: all threads are busy")
         return report
 
@@ -58,7 +68,7 @@ class Aside:
         if probe is Probe.LIVENESS:
             if states and self._may_run():
                 await self._refresh(states, TAKEN_BY_LIVENESS_WITHIN)
-            return self._stuck_worker()
+            return None
         if service.phase == "starting" or (
             probe is Probe.STARTUP and all(each.latched for each in states)
         ):
@@ -70,7 +80,9 @@ class Aside:
         if taken:
             return None
         still = max(service.engine.heartbeat.lag, service.clock.monotonic() - began)
-        return f"the event loop has stood still for {still:.1f} s, so the checks could not be asked"
+        why = ", starved of CPU" if service.watchdog.loop_starved else ""
+        what = f"the event loop has stood still for {still:.1f} s{why}"
+        return f"{what}, so the checks could not be asked"
 
     async def _refresh(self, states: list[CheckState], taken_within: float) -> bool:
         refresh = self._service.engine.refresh
@@ -89,11 +101,20 @@ class Aside:
         return f"the {what} has stood still for {still:.1f} s{self._where(str(stall))}"
 
     def _stuck_worker(self) -> str | None:
-        """Say which other worker of the server is stuck, or so stuck that it cannot even say so."""
+        """Say which other worker of the server is stuck, or so stuck that it cannot even say so.
+
+        The log has it once, since what says nothing has logged nothing either.
+        """
         now, own = self._service.clock.monotonic(), os.getpid()
         for worker in self._service.pod.workers():
             if worker.pid != own and (what := self._complaint(worker, now)):
+                if self._blamed != worker.pid:
+                    self._blamed = worker.pid
+                    logger.warning(
+                        "the side port answers liveness with 503: worker %d: %s", worker.pid, what
+                    )
                 return f"worker {worker.pid}: {what}"
+        self._blamed = None
         return None
 
     def _complaint(self, worker: Worker, now: float) -> str:

@@ -47,6 +47,14 @@ FAREWELL = 5.0
 PARTING = 1.0
 """Seconds that the keeper has to end."""
 
+TWICE = (
+    "this Probes is served already, by serve(), start(), begin() or lifespan(), or by the lifespan "
+    "or the first request of an application. Leave one of them out: ProbeMiddleware enters the "
+    "lifespan by itself, so leave `async with probes.lifespan()` out, and use its side_port=... "
+    "instead of serve(); or give each application a Probes of its own"
+)
+"""Why it is refused, whichever comes second."""
+
 
 class Companion(Protocol):
     """What goes along with a service on a thread: it must not raise."""
@@ -223,6 +231,15 @@ class Service(Answers):
 
     # -- living -------------------------------------------------------------------------------
 
+    def refuse_twice(self) -> None:
+        """Refuse to be served by one more, who would stop at its end what the first one needs.
+
+        Raises:
+            ConfigurationError: If it is in service; without a lifespan that begins with a request.
+        """
+        if self._phase != "idle" or self._keeper.under_way:
+            raise ConfigurationError(TWICE)
+
     def serving(self) -> None:
         """Note that a request came: where no lifespan is told, the first is the start."""
         if not self.served:
@@ -241,10 +258,7 @@ class Service(Answers):
             ConfigurationError: If it has begun already, or under this server must not.
         """
         if self._phase != "idle":
-            raise ConfigurationError(
-                "this Probes has a lifespan already; ProbeMiddleware enters it by itself, so leave "
-                "`async with probes.lifespan()` out, and give each application a Probes of its own"
-            )
+            raise ConfigurationError(TWICE)
         self.watchdog.check()
         self._phase = "starting"
         self.served = True

@@ -115,12 +115,7 @@ class Serving:
             ConfigurationError: If the probes are served already, or the port is not to be had.
         """
         service = self._service
-        if service.phase != "idle":
-            raise ConfigurationError(
-                "this Probes is served already, by serve(), start(), lifespan() or the lifespan of "
-                "an application; leave one of them out, and beside an application use "
-                "ProbeMiddleware(side_port=...), or give each a Probes of its own"
-            )
+        service.refuse_twice()
         self._side.listen()
         self._pid = os.getpid()
         try:
@@ -205,6 +200,7 @@ class Serving:
         # process.
         self._service.release()
         self._service.traffic.blocks.pop(self, None)
+        self._service.served = False  # a door that goes on begins anew with its next request
 
     def __enter__(self) -> Self:
         """Begin."""

@@ -50,9 +50,14 @@ class Keeper:
         self._thread: threading.Thread | None = None
         self._pid = 0
 
+    @property
+    def under_way(self) -> bool:
+        """Whether it has begun and not been stopped; in a child that was forked it has not."""
+        return self._ended is not None and self._pid == os.getpid()
+
     def start(self) -> None:
-        """Begin, if it is not under way; in a child that was forked it is not."""
-        if self._ended is None or self._pid != os.getpid():
+        """Begin, if it is not under way."""
+        if not self.under_way:
             self._pid = os.getpid()
             self._ended = ended = threading.Event()
             self._thread = threading.Thread(

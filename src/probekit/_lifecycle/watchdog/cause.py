@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Effort", "Load", "load_of"]
+__all__ = ["UNKNOWN", "Effort", "Load", "load_of"]
 
 TASKS = Path("/proc/self/task")
 
 ENOUGH = 0.3
 """The share of a CPU that a thread which computes gets, unless it is starved of it."""
 
+UNKNOWN = "no sign of life"
+"""The cause where the operating system does not tell."""
 
 LOOKS = 5
 """Looks over which that is judged: on a busy machine a thread has its turn in slices, and between
@@ -54,6 +56,9 @@ class Effort:
     Args:
         tasks: Where the operating system describes the threads of this process; where it does not,
             nothing is known.
+
+    Attributes:
+        starved: Whether they want a CPU and get too little of it, as far as the last look tells.
     """
 
     def __init__(self, tasks: Path = TASKS) -> None:
@@ -62,6 +67,7 @@ class Effort:
 
     def forget(self) -> None:
         """Begin anew: they have moved."""
+        self.starved: bool = False
         self._before: Load | None = None
         self._lately: deque[tuple[float, float]] = deque(maxlen=LOOKS)
         self._used = self._over = 0.0
@@ -87,8 +93,9 @@ class Effort:
         used = now.seconds - before.seconds
         self._lately.append((used, seconds))
         lately, over = map(sum, zip(*self._lately, strict=True))
-        starved = now.runnable and lately < ENOUGH * over and not now.has_slept(before, seconds)
-        counted = used if starved else seconds
+        too_little = now.runnable and lately < ENOUGH * over
+        self.starved = too_little and not now.has_slept(before, seconds)
+        counted = used if self.starved else seconds
         self._used += used
         self._over += counted
         return counted
@@ -97,8 +104,8 @@ class Effort:
     def cause(self) -> str:
         """What they have been doing since they stand still."""
         if self._over <= 0:
-            return "no sign of life"
-        return "busy in Python code" if self._used >= ENOUGH * self._over else "blocked in a call"
+            return UNKNOWN
+        return "computing" if self._used >= ENOUGH * self._over else "blocked in a call"
 
 
 def load_of(natives: Iterable[int], tasks: Path = TASKS) -> Load | None:

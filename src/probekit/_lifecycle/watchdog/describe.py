@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from probekit._lifecycle.watchdog.cause import UNKNOWN
 from probekit._lifecycle.watchdog.places import blamed, lines_of
 from probekit._lifecycle.watchdog.stall import Stall
 
@@ -45,7 +46,7 @@ def loop_stall(
 
 
 def threads_stall(
-    since: float, busy: dict[int, str], count: int, stacks: Stacks
+    since: float, busy: dict[int, str], count: int, stacks: Stacks, *, cause: str
 ) -> tuple[Stall, Callable[[], str]]:
     """Describe threads that are all busy with the same requests; the second part as above.
 
@@ -54,6 +55,7 @@ def threads_stall(
         busy: The threads, and what each is busy with.
         count: How many there are.
         stacks: Where they stand.
+        cause: What they do.
     """
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     found = stacks.of(busy)
@@ -63,6 +65,8 @@ def threads_stall(
         if count == 1
         else f"all {count} threads are busy with the same requests"
     )
+    if cause != UNKNOWN:
+        what += f", {cause}"
     where = next((where for where, _ in blame.most_common(1)), "")
 
     def write() -> str:

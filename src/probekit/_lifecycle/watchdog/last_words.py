@@ -66,6 +66,17 @@ class LastWords:
             )
         )
 
+    def starved(self, seconds: float) -> None:
+        """Say that it would move if it got a CPU; nothing of it is to be ended for that."""
+        self._bounded(
+            lambda: logger.warning(
+                "process %d has stood still for %.1f s, starved of CPU: it wants one and gets next "
+                "to none, so it does not count as stuck; see to its CPU limit and its neighbours",
+                os.getpid(),
+                seconds,
+            )
+        )
+
     def over(self, stall: Stall, seconds: float) -> None:
         """Say that it moves again; what ends it one day is something else."""
         with suppress(OSError):

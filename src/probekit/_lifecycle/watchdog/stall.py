@@ -12,8 +12,8 @@ class Stall(NamedTuple):
 
     Attributes:
         since: When it last moved (monotonic seconds).
-        cause: What holds it, in a few words: ``"blocked in a call"``, ``"busy in Python code"``,
-            ``"all 4 threads are busy"``.
+        cause: What holds it, in a few words: ``"blocked in a call"``, ``"computing"``,
+            ``"all 4 threads are busy with the same requests, blocked in a call"``.
         where: File, line and function that hold it, as ``"app.py:22 in handler"``; empty if nobody
             knows.
         task: The name of the task or of the thread; empty if nobody knows.

@@ -88,6 +88,7 @@ class Watchdog:
         self.stall: Stall | None = None
         self._last = self._sign = self._ask_at = 0.0
         self._quiet = 0.0
+        self._told_starved = False
         renew_when_forked(self)
 
     # -- living -------------------------------------------------------------------------------
@@ -121,6 +122,8 @@ class Watchdog:
             self._stacks = best_stacks(after, free_threaded=self._free_threaded)
         self._last = self._sign = self._clock()
         self._quiet = 0.0
+        self._told_starved = False
+        self.effort.forget()
         return True
 
     def stop(self) -> None:
@@ -141,6 +144,11 @@ class Watchdog:
         """Whether all threads of a WSGI server are busy, and something moves."""
         return self._traffic.threaded and self.stall is None and self._thread_signs.saturated
 
+    @property
+    def loop_starved(self) -> bool:
+        """Whether the event loop stands still since it gets no CPU: others are to blame."""
+        return not self._traffic.threaded and self.effort.starved
+
     def tick(self) -> None:
         """Look once."""
         after, stacks = self._policy.stuck_after, self._stacks
@@ -159,21 +167,26 @@ class Watchdog:
             self._stuck(now, stacks)
         elif self.stall is not None and now >= self._ask_at:
             self._leave(now)
+        elif self.effort.starved and now - self._sign >= after and not self._told_starved:
+            self._told_starved = True
+            self.last_words.starved(now - self._sign)
 
     def _moved(self, now: float, stacks: Stacks) -> None:
         stall, self.stall = self.stall, None
         since, self._sign, self._quiet = self._sign, now, 0.0
         self.effort.forget()
+        self._told_starved = False
         stacks.moved(now)
         if stall is not None:
             self.last_words.over(stall, now - since)
 
     def _stuck(self, now: float, stacks: Stacks) -> None:
+        cause = self.effort.cause
         if self._traffic.threaded:
             busy, count = self._thread_signs.busy(), self._traffic.threads or 0
-            stall, write = threads_stall(self._sign, busy, count, stacks)
+            stall, write = threads_stall(self._sign, busy, count, stacks, cause=cause)
         else:
-            stall, write = loop_stall(self._sign, self._engine, stacks, cause=self.effort.cause)
+            stall, write = loop_stall(self._sign, self._engine, stacks, cause=cause)
         # Probers hear of it first: what computes keeps the GIL, and to read sources takes it often.
         self._hold(stall, stacks)
         stall = stall._replace(stack=write())
