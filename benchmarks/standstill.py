@@ -81,7 +81,7 @@ def has_stacks(server: Server) -> bool:
 
 HOLDS = {
     "/sleep": ("time.sleep", "blocked in a call at "),
-    "/compute": ("a loop in Python", "busy in Python code at "),
+    "/compute": ("a loop in Python", "computing at "),
     "/acquire": ("a lock", "blocked in a call at "),
     "/receive": ("blocking I/O", "blocked in a call at "),
     "/readyz": ("a check", "(check 'heedless')"),
