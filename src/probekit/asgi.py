@@ -7,8 +7,6 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
-from anyio import CancelScope, to_thread
-
 from probekit._core.model import DrainStep
 from probekit._core.options import refuse_unknown
 from probekit._web.endpoint import Endpoint
@@ -16,7 +14,7 @@ from probekit._web.endpoints import EndpointOptions, Endpoints
 from probekit._web.message import Request
 from probekit._web.metrics import MetricsExporter
 from probekit._web.problem import not_found
-from probekit._web.serving import MiddlewareOptions, split
+from probekit._web.serving import MiddlewareOptions, close, split
 from probekit.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -310,9 +308,7 @@ class Lifespan:
             try:
                 await self._leave()
             finally:
-                if self._side is not None and self._listens:
-                    with CancelScope(shield=True):
-                        await to_thread.run_sync(self._side.close)
+                await self._close()
 
     async def _received(self) -> Message:
         message = await self._receive()
@@ -338,9 +334,16 @@ class Lifespan:
             self._service.started()
         elif kind == "lifespan.shutdown.complete":
             self._service.closed()
+        if kind != "lifespan.startup.complete":
+            await self._close()  # not after it: granian runs the loop no further, and would hang
         await self._send(message)
 
     async def _leave(self) -> None:
         if self._entered:
             self._entered = False
             await self._service.stopped()
+
+    async def _close(self) -> None:
+        if self._side is not None and self._listens:
+            self._listens = False
+            await close(self._side)

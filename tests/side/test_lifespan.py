@@ -82,6 +82,27 @@ async def asked(port: int, path: str) -> tuple[int, Any]:
 
 
 @pytest.mark.anyio
+async def test_it_has_ended_when_the_server_is_told_of_the_end() -> None:
+    """A server may run the loop no further then, and what is left to do would never be done."""
+    port, listened = free_port(), []
+    slow, server = Slow(), Server()
+    slow.start.set()
+    slow.stop.set()
+    server.shutdown.set()
+    app = ProbeMiddleware(slow, probes=make_probes(), side_port=port, side_host=LOCAL)
+
+    async def send(message: Message) -> None:
+        listened.append((message["type"], await to_thread.run_sync(listens, port)))
+
+    with anyio.fail_after(15):
+        await app({"type": "lifespan"}, server.receive, send)
+    assert listened == [
+        ("lifespan.startup.complete", True),
+        ("lifespan.shutdown.complete", False),
+    ]
+
+
+@pytest.mark.anyio
 async def test_it_listens_from_the_startup_to_the_end_of_the_lifespan() -> None:
     """A slow startup is seen as one, and so is a slow shutdown; then nobody answers."""
     probes, port = make_probes(), free_port()

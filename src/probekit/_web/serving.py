@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from probekit._lifecycle.service import Service
 
-__all__ = ["MiddlewareOptions", "Serving", "SideOptions", "begin", "split"]
+__all__ = ["MiddlewareOptions", "Serving", "SideOptions", "begin", "close", "split"]
 
 ENDING = 5.0
 """Seconds that everything has to end when a block is left, beside the jobs."""
@@ -191,8 +191,7 @@ class Serving:
             await self._service.end()
             self._service.closed()
         finally:  # cancelled, or it would hold the port against the next that serves
-            with CancelScope(shield=True):
-                await to_thread.run_sync(self._side.close)
+            await close(self._side)
             self._side.withdraw()
 
     def _release(self) -> None:
@@ -251,6 +250,12 @@ def begin(service: Service) -> None:
         listener.listen()
     settle(service)
     service.serving()
+
+
+async def close(side: Side) -> None:
+    """Listen no more, also where the task is cancelled."""
+    with CancelScope(shield=True):
+        await to_thread.run_sync(side.close)
 
 
 def settle(service: Service) -> None:
