@@ -57,11 +57,17 @@ class Pod:
     def noticed(self, cause: str) -> int:
         """Return which worker is stuck for this cause; it must be said in time."""
         began = time.monotonic()
-        wait_until(lambda: bool(self.stuck(cause)), f"{cause} is noticed")
+        found: list[int] = []  # of one and the same look: the next may see another cause
+
+        def look() -> bool:
+            found[:] = self.stuck(cause)
+            return bool(found)
+
+        wait_until(look, f"{cause} is noticed")
         seconds = time.monotonic() - began
         say(f"{cause}: said so after {seconds:.2f} s")
         assert seconds < LATE
-        [pid] = self.stuck(cause)
+        [pid] = found
         return pid
 
     def ask(self, path: str) -> None:
