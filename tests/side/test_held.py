@@ -94,7 +94,7 @@ def test_a_loop_that_is_held_fails_liveness_with_its_place(on: str, tmp_path: Pa
 
 @pytest.mark.parametrize("on", WSGI)
 def test_threads_in_a_deadlock_fail_liveness_with_all_their_stacks(on: str, tmp_path: Path) -> None:
-    """The answer has the place, the log has the stack of each; readiness says the same."""
+    """The answer has the place, readiness too; who asks for more, and the log, get all stacks."""
     side, release = lasting_port(), tmp_path / "release"
     with serve(
         APPS / "deadlock.py", on, *WSGI[on], SIDE_PORT=str(side), RELEASE=str(release)
@@ -113,6 +113,11 @@ def test_threads_in_a_deadlock_fail_liveness_with_all_their_stacks(on: str, tmp_
             wait_until(lambda: "in application: " in server.log(), "the stack is shown")
             assert server.log().count("in application: ") == 1
             assert server.log().count(", GET /lock:\n") == THREADS
+            told = ask(side, "/healthz?verbose").body.decode()
+            assert told.startswith("[-]the application has stood still for ")
+            assert told.count(", GET /lock:\n") == THREADS
+            assert told.count(" in application: ") == 1
+            assert told.endswith("\nhealthz check failed\n")
         answers(side, "/healthz", 200)
         wait_until(lambda: " moves again" in server.log(), "it is over")
 
@@ -126,7 +131,28 @@ def test_a_deadlock_is_told_to_nobody_without_details(tmp_path: Path) -> None:
         with asking(server, "/lock", release, THREADS):
             stuck = answers(side, "/healthz", 503)
             assert stuck.json() == {"status": "unhealthy", "probe": "liveness"}
+            assert ask(side, "/healthz?verbose").body == b"healthz check failed\n"
             wait_until(lambda: "deadlock.py:" in server.log(), "the log has the place")
+
+
+def test_the_stacks_are_told_to_whoever_may_turn_the_drain(tmp_path: Path) -> None:
+    """Others, here somebody behind a proxy, read the place and where the rest is."""
+    side, release, on = lasting_port(), tmp_path / "release", "uvicorn-asyncio"
+    with serve(APPS / "held.py", on, SIDE_PORT=str(side), RELEASE=str(release)) as server:
+        answers(side, "/healthz", 200)
+        assert ask(side, "/healthz?verbose").body == b"healthz check passed\n"
+        with asking(server, "/sleep", release):
+            answers(side, "/healthz", 503)
+            wait_until(lambda: "holding.py:" in server.log(), "the stack has been read")
+            told = ask(side, "/healthz?verbose").body.decode().splitlines()
+            withheld = ask(side, "/healthz?verbose", "X-Real-IP: 192.0.2.1").body.decode()
+        assert "blocked in a call at tests/holding.py:" in told[0]
+        assert "tests/holding.py:" in told[-2]
+        assert " in run_asgi: " in "".join(told)
+        assert withheld.splitlines()[1:] == [
+            "the stack stands in the log; it is told here to whoever may turn the drain",
+            "healthz check failed",
+        ]
 
 
 def test_a_worker_in_a_deadlock_is_replaced(tmp_path: Path) -> None:

@@ -36,8 +36,9 @@ class EndpointOptions(TypedDict, total=False):
         details: What an answer shows: ``"full"``; ``"status"``: names and statuses;
             ``"none"``: the status of the whole.
         allow: Networks in CIDR notation that may ask at all; others get 404. None: everybody.
-        admin_token: A bearer token that may turn the drain, beside whoever sits on the machine.
-        admin_allow: Networks in CIDR notation whose addresses may turn the drain.
+        admin_token: A bearer token that may turn the drain, and see the stack of what stands still,
+            beside whoever sits on the machine.
+        admin_allow: Networks in CIDR notation whose addresses may do the same.
     """
 
     liveness_path: str
@@ -83,16 +84,18 @@ class Endpoints:
         if details not in get_args(Details):
             raise ConfigurationError(f"details must be 'full', 'status' or 'none', got {details!r}")
         allowed = None if allow is None else networks("allow", allow)
+        gate = Gate(token=admin_token, allow=admin_allow)
         self._by_path: dict[str, Endpoint] = {}
         for probe, option, path in (
             (Probe.LIVENESS, "liveness_path", liveness_path),
             (Probe.READINESS, "readiness_path", readiness_path),
             (Probe.STARTUP, "startup_path", startup_path),
         ):
-            endpoint = ProbeEndpoint(service, probe, details=details, allowed=allowed, aside=aside)
+            endpoint = ProbeEndpoint(
+                service, probe, details=details, allowed=allowed, gate=gate, aside=aside
+            )
             self._add(option, path, endpoint)
         if drain_path is not None:
-            gate = Gate(token=admin_token, allow=admin_allow)
             self._add("drain_path", drain_path, DrainEndpoint(service, gate))
         if metrics is not None:
             self._add("metrics_path", metrics_path, MetricsEndpoint(metrics, allowed=allowed))

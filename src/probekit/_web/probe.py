@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from probekit._core.model import Drain, Report, Status
     from probekit._lifecycle.aside import Aside
     from probekit._lifecycle.service import Service
-    from probekit._web.access import Network
+    from probekit._web.access import Gate, Network
     from probekit._web.message import Request, Response
     from probekit._web.render import Details
 
 __all__ = ["ProbeEndpoint"]
 
 METHODS = {"GET", "HEAD", "OPTIONS"}
+WITHHELD = "the stack stands in the log; it is told here to whoever may turn the drain\n"
 
 
 class Rendered(NamedTuple):
@@ -48,9 +49,11 @@ class ProbeEndpoint(Endpoint):
         *,
         details: Details,
         allowed: tuple[Network, ...] | None,
+        gate: Gate,
         aside: Aside | None = None,
     ) -> None:
         super().__init__(allowed)
+        self._gate = gate
         self._service = service
         self._asked = aside or service
         self._probe = probe
@@ -126,10 +129,20 @@ class ProbeEndpoint(Endpoint):
         media = TEXT if question.verbose else accepted(request.header(b"accept"))
         report = await self._asked.report(self._probe, only=only, exclude=question.exclude)
         more = ""
-        if question.verbose and self._probe is Probe.READINESS and self._details == "full":
-            more = workers_text(service.workers(), report.at)
+        if question.verbose and self._details == "full":
+            more = self._more(report, request)
         version = service.engine.version if plain else None
         return self._render(report, media, more=more, version=version)
+
+    def _more(self, report: Report, request: Request) -> str:
+        """Return what a person who asks wants to know besides, in lines."""
+        if self._probe is Probe.READINESS:
+            return workers_text(self._service.workers(), report.at)
+        stall = self._service.stall
+        if self._probe is not Probe.LIVENESS or report.passing or stall is None or not stall.stack:
+            return ""
+        # Lines of the source, and paths that were asked for, are for operators alone.
+        return WITHHELD if self._gate.refusal(request) is not None else f"{stall.stack}\n"
 
     def _render(
         self, report: Report, media: str, *, more: str = "", version: int | None

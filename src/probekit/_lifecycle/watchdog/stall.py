@@ -18,8 +18,8 @@ class Stall(NamedTuple):
             knows.
         task: The name of the task or of the thread; empty if nobody knows.
         check: The name of the check that holds it; empty if it is none.
-        stack: The whole stack, a line each, the innermost last; for the log alone, and
-            empty until it has been read.
+        stack: The whole stack, a line each, the innermost last; under WSGI those of all threads.
+            For operators: it shows lines of the source. Empty until it has been read.
     """
 
     since: float
