@@ -304,6 +304,23 @@ def test_a_keeper_does_something_cheap_between_two_turns() -> None:
     assert "beat" not in done
 
 
+def test_a_keeper_comes_as_soon_as_it_was_told_to() -> None:
+    """In the place of its own pace, which would be too slow here to see it twice."""
+    done = threading.Semaphore(0)
+
+    class Task:
+        def turn(self) -> float:
+            done.release()
+            return 0.001
+
+    task = Task()
+    keeper = Keeper(task.turn, period=3600)
+    keeper.start()
+    assert all(done.acquire(timeout=10) for _ in range(3))
+    keeper.stop()
+    keeper.wait(5)
+
+
 def test_a_keeper_that_has_not_begun_can_be_waited_for() -> None:
     """At once."""
     Keeper(threading.Event().set).wait(5)

@@ -50,6 +50,18 @@ def test_a_loop_without_a_sign_is_stuck_after_the_threshold(kennel: Making) -> N
     assert (stall.task, stall.check) == ("", "")
 
 
+def test_the_last_look_comes_when_the_time_is_up(kennel: Making) -> None:
+    """Not up to a whole look later, which beside a thread that computes takes longer still."""
+    watched = kennel()
+    pauses: list[float] = []
+    watched.pass_time(0.8)
+    for passed in (0.1, 0.06, 0.035, 0.02, 0.1):
+        watched.clock.advance(passed)
+        pauses.append(watched.dog.tick())
+    assert pauses == pytest.approx([0.1, 0.04, 0.02, 0.1, 0.1])
+    assert watched.found() is not None
+
+
 def test_probers_hear_of_it_before_its_stack_is_read(
     kennel: Making, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -330,6 +342,7 @@ def test_starved_is_not_stuck(
     assert caplog.text.count(STARVED) == 1
     watched.pass_time(3, each=thread.use(0.2, "R"))
     assert watched.found() is None
+    assert watched.dog.tick() == 0.1  # it is judged over half a second, however little is left
     watched.pass_time(3, each=thread.use(0.2, "R"))
     stall = watched.found()
     assert stall is not None

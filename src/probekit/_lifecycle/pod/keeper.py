@@ -23,7 +23,8 @@ class Keeper:
     """Does something every so often, on a thread of its own, which no event loop can hold up.
 
     Args:
-        task: What to do: a method. What it raises is logged, once in a row.
+        task: What to do: a method. What it raises is logged, once in a row. It may return how many
+            seconds from now it is to be done again, if there is nothing to do between.
         between: What to do halfway to the next time, if it is so cheap and raises nothing: likewise
             a method.
         name: What the thread is called.
@@ -33,7 +34,7 @@ class Keeper:
 
     def __init__(
         self,
-        task: Callable[[], None],
+        task: Callable[[], float | None],
         *,
         between: Callable[[], None] | None = None,
         name: str = "probekit:pod",
@@ -81,7 +82,7 @@ class Keeper:
 
 
 def keep(
-    task: weakref.WeakMethod[Callable[[], None]],
+    task: weakref.WeakMethod[Callable[[], float | None]],
     ended: threading.Event,
     period: float,
     trouble: str,
@@ -90,8 +91,9 @@ def keep(
     """Do it every so often, until the event is set or there is nobody to do it for."""
     failed = False
     while not ended.is_set() and (call := task()) is not None:
+        pause = None
         try:
-            call()
+            pause = call()
             failed = False
         except Exception:
             if not failed:
@@ -99,7 +101,7 @@ def keep(
             failed = True
         del call
         if between is None:
-            ended.wait(period)
+            ended.wait(period if pause is None else pause)
             continue
         if not ended.wait(period / 2) and (call := between()) is not None:
             call()

@@ -34,6 +34,10 @@ logger = logging.getLogger("probekit")
 PERIOD = 0.1
 """Seconds between two looks."""
 
+SOONEST = 0.02
+"""Seconds between the last two, if the threshold comes so soon; the system counts CPU time in
+steps of 0.01 s."""
+
 OVERSLEPT = 0.5
 """Seconds by which a look may be late. When this thread did not run either, nobody is to blame."""
 
@@ -149,11 +153,11 @@ class Watchdog:
         """Whether the event loop stands still since it gets no CPU: others are to blame."""
         return not self._traffic.threaded and self.effort.starved
 
-    def tick(self) -> None:
-        """Look once."""
+    def tick(self) -> float:
+        """Look once; return how many seconds from now to look again."""
         after, stacks = self._policy.stuck_after, self._stacks
         if after is None or stacks is None:
-            return  # it has just been stopped
+            return PERIOD  # it has just been stopped
         now = self._clock()
         passed, self._last = now - self._last, now
         signs = self._thread_signs if self._traffic.threaded else self._loop_signs
@@ -170,6 +174,9 @@ class Watchdog:
         elif self.effort.starved and now - self._sign >= after and not self._told_starved:
             self._told_starved = True
             self.last_words.starved(now - self._sign)
+        left = after - self._quiet
+        # Beside a thread that computes each look is late already, for want of the GIL.
+        return PERIOD if left <= 0 or self.effort.starved else min(PERIOD, max(SOONEST, left))
 
     def _moved(self, now: float, stacks: Stacks) -> None:
         stall, self.stall = self.stall, None
