@@ -26,6 +26,7 @@ BACKENDS = [
 
 SERVERS = (
     "alive/test_servers.py",
+    "docs/test_queues.py",
     "e2e/",
     "examples/test_demo.py",
     "examples/test_worker.py",
