@@ -14,6 +14,7 @@ from probekit._web.environ import end_connection, full_path, request_of
 from probekit._web.pool import is_servers, pool_size
 from probekit._web.serving import MiddlewareOptions, split
 from probekit._web.standing import is_reloaded, will_serve
+from probekit.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -70,7 +71,11 @@ class ProbeMiddleware:
         elif is_reloaded():
             side.try_to_listen()  # whoever looks for changes may have been made to listen, too
         else:
-            side.listen()
+            try:
+                side.listen()
+            except ConfigurationError:
+                side.withdraw()  # or the first request would open what nobody asks for any more
+                raise
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Handle a request."""

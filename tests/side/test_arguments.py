@@ -22,7 +22,7 @@ from tests.waiting import wait_until
 from tests.web._asking import make_probes
 from tests.wsgi._asking import ask as ask_wsgi
 
-from ._asking import ask
+from ._asking import ask, listens
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,6 +107,17 @@ def test_a_port_that_is_taken_is_refused() -> None:
         message = rf"^port {port} on '127\.0\.0\.1' is taken: .*choose another port.*ss -ltnp"
         with pytest.raises(ConfigurationError, match=message):
             make_probes().start(host=LOCAL, port=port)
+
+
+def test_a_side_port_that_was_refused_is_never_opened() -> None:
+    """Nor by the first request of an application that is made round the same probes without one."""
+    probes = make_probes()
+    with socket.create_server((LOCAL, 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ConfigurationError, match="is taken"):
+            WSGIMiddleware(answer, probes=probes, side_port=port, side_host=LOCAL)
+    assert ask_wsgi(WSGIMiddleware(answer, probes=probes), "/readyz").status == 200
+    assert not listens(port)
 
 
 def test_a_port_that_this_process_has_already_is_refused() -> None:
