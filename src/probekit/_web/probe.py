@@ -25,6 +25,7 @@ __all__ = ["ProbeEndpoint"]
 
 METHODS = {"GET", "HEAD", "OPTIONS"}
 WITHHELD = "the stack stands in the log; it is told here to whoever may turn the drain\n"
+ELSEWHERE = "the stack stands in the log, and in what that worker answers itself: ask again\n"
 
 
 class Rendered(NamedTuple):
@@ -138,11 +139,14 @@ class ProbeEndpoint(Endpoint):
         """Return what a person who asks wants to know besides, in lines."""
         if self._probe is Probe.READINESS:
             return workers_text(self._service.workers(), report.at)
-        stall = self._service.stall
-        if self._probe is not Probe.LIVENESS or report.passing or stall is None or not stall.stack:
+        if self._probe is not Probe.LIVENESS or report.passing or report.message is None:
             return ""
-        # Lines of the source, and paths that were asked for, are for operators alone.
-        return WITHHELD if self._gate.refusal(request) is not None else f"{stall.stack}\n"
+        if self._gate.refusal(request) is not None:
+            return WITHHELD  # lines of the source, and paths, are for operators alone
+        stall = self._service.stall
+        if stall is None:
+            return ELSEWHERE
+        return f"{stall.stack}\n" if stall.stack else ""
 
     def _render(
         self, report: Report, media: str, *, more: str = "", version: int | None

@@ -25,12 +25,20 @@ lock = threading.Lock()
 lock.acquire()
 
 
+def let_go() -> None:
+    """Give the lock back when RELEASE is there; whoever waits for it stands at one place."""
+    while not release.exists():
+        time.sleep(0.02)
+    lock.release()
+
+
+threading.Thread(target=let_go, daemon=True).start()
+
+
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """Answer at once, or wait for somebody who never gives the lock back."""
-    deadline = time.monotonic() + LONGEST
-    while environ["PATH_INFO"] == "/lock" and time.monotonic() < deadline:
-        if lock.acquire(timeout=0.05) or release.exists():
-            break
+    if environ["PATH_INFO"] == "/lock" and lock.acquire(timeout=LONGEST):
+        lock.release()
     start_response("200 OK", [("Content-Length", "2")])
     return [b"ok"]
 
