@@ -90,12 +90,19 @@ class Recipe:
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
-    def until(self, check: str, holds: Callable[[dict[str, Any]], bool], what: str) -> int:
-        """Return the status of readiness when something holds of a check."""
+    def until(
+        self,
+        check: str,
+        holds: Callable[[dict[str, Any]], bool],
+        what: str,
+        *,
+        path: str = "/readyz",
+    ) -> int:
+        """Return the status of an answer in which something holds of a check."""
         statuses: list[int] = []
 
         def asked() -> bool:
-            answer = get(self.port, "/readyz")
+            answer = get(self.port, path)
             statuses.append(answer.status)
             return holds(answer.json()["checks"].get(check, {}))
 
@@ -132,7 +139,7 @@ def test_celery(pool: str, redis_server: RedisServer, tmp_path: Path) -> None:
     )
     command = ["celery", "-A", "recipe", "worker", "-P", pool, "-c", "2", "-Q", pool]
     with recipe.worker(*command) as worker:
-        assert recipe.until("consumer", is_("healthy"), "it beats") == 200
+        assert recipe.until("consumer", beaten, "it beats") == 200
         recipe.run(f"[recipe.work.apply_async([True], queue={pool!r}) for _ in range(3)]")
         assert recipe.until("tasks", lambda tasks: counted(tasks) == (3, 0), "all are done") == 200
         recipe.run(f"[recipe.work.apply_async([False], queue={pool!r}) for _ in range(9)]")
@@ -152,7 +159,7 @@ def test_celery_with_processes(redis_server: RedisServer, tmp_path: Path) -> Non
     recipe = Recipe("Celery", tmp_path, CELERY.format(url=redis_server.url))
     command = ["celery", "-A", "recipe", "worker", "-P", "prefork", "-c", "2", "-Q", "prefork"]
     with recipe.worker(*command) as worker:
-        assert recipe.until("consumer", is_("healthy"), "it beats") == 200
+        assert recipe.until("consumer", beaten, "it beats") == 200
         done = tmp_path / "done"
         recipe.run(f"recipe.touch.apply_async([{str(done)!r}], queue='prefork')")
         wait_until(done.exists, "the task is done")
@@ -191,9 +198,9 @@ def test_arq(redis_server: RedisServer, tmp_path: Path) -> None:
         recipe.until("mails", lambda mails: counted(mails) == (9, 0), "all are sent")
         recipe.run('recipe.asyncio.run(recipe.send(*["nobody"] * 3))')
         assert recipe.until("mails", is_("degraded"), "some are not sent") == 200
-        alive = get(recipe.port, "/healthz").json()
-        assert alive["checks"]["loop"]["status"] == "healthy"
+        assert recipe.until("loop", beaten, "it beats", path="/healthz") == 200
         worker.stop()
+        assert worker.wait() == 0
 
 
 RQ = """
@@ -212,13 +219,9 @@ def test_rq(redis_server: RedisServer, tmp_path: Path) -> None:
     with recipe.worker(*command, "recipe.BeatingWorker", "mail") as worker:
         failed = "print(recipe.queue.failed_job_registry.count)"
         wait_until(lambda: recipe.run(failed) == "1", "one has failed")
-        known = get(recipe.port, "/readyz").json()["checks"]
-        assert {name: each["detail"]["value"] for name, each in known.items()} == {
-            "backlog": 0,
-            "failed": 1,
-        }
-        alive = get(recipe.port, "/healthz").json()
-        assert alive["checks"]["worker"]["status"] == "healthy"
+        recipe.until("failed", lambda failed: value(failed) == 1, "that is known")
+        assert recipe.until("backlog", lambda backlog: value(backlog) == 0, "none is left") == 200
+        assert recipe.until("worker", beaten, "it beats", path="/healthz") == 200
         worker.stop()
         assert worker.wait() == 0
 
@@ -226,6 +229,17 @@ def test_rq(redis_server: RedisServer, tmp_path: Path) -> None:
 def is_(status: str) -> Callable[[dict[str, Any]], bool]:
     """Return whether a check has that status."""
     return lambda check: check.get("status") == status
+
+
+def beaten(check: dict[str, Any]) -> bool:
+    """Whether a `Heartbeat` has been beaten; until then it passes for a while."""
+    return bool(check.get("detail", {}).get("loops"))
+
+
+def value(check: dict[str, Any]) -> float | None:
+    """Return the number of a `Level`, if it has been fetched."""
+    number: float | None = check.get("detail", {}).get("value")
+    return number
 
 
 def counted(check: dict[str, Any]) -> tuple[int, int]:
