@@ -18,12 +18,14 @@ import pytest
 from probekit import ConfigurationError, Probes
 from probekit._lifecycle.pod import exits, files
 from probekit._lifecycle.pod.exits import why_not_exit
-from probekit._lifecycle.watchdog.last_words import LastWords, excerpt
+from probekit._lifecycle.watchdog.last_words import LastWords, always, excerpt
 from probekit.watchdog import Stall
 from tests.pod._workers import pod_environment
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Self
 
     from probekit._lifecycle.pod.pod import Pod
 
@@ -177,13 +179,13 @@ def test_whose_log_hangs_ends_all_the_same() -> None:
             time.sleep(3)
 
     ended: list[int] = []
-    words = LastWords(termination_log=Path("/nowhere"), leave=ended.append, patience=0.05)
+    words = LastWords(termination_log=Path("/nowhere"), leave=ended.append, patience=0.2)
     logger, handler = logging.getLogger("probekit"), Hung()
     logger.addHandler(handler)
     try:
         began = time.monotonic()
-        words.stuck(Stall(0.0, "blocked in a call"), 5.0)
-        words.leave()
+        words.stuck(Stall(0.0, "blocked in a call"), 5.0, always)
+        words.leave(always)
         assert time.monotonic() - began < 2
     finally:
         logger.removeHandler(handler)
@@ -199,9 +201,158 @@ def test_who_gets_no_thread_ends_all_the_same(monkeypatch: pytest.MonkeyPatch) -
     ended: list[int] = []
     words = LastWords(termination_log=Path("/nowhere"), leave=ended.append)
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    words.stuck(Stall(0.0, "blocked in a call"), 5.0)
-    words.leave()
+    words.stuck(Stall(0.0, "blocked in a call"), 5.0, always)
+    words.leave(always)
     assert ended == [70]
+
+
+class Hearing(logging.Handler):
+    """A log that does something with each message.
+
+    Attributes:
+        heard: The messages, in their order.
+        closed: Whether nobody may write to it any more.
+    """
+
+    def __init__(self, hear: Callable[[str], object]) -> None:
+        super().__init__()
+        self._hear = hear
+        self.heard: list[str] = []
+        self.closed = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Do it."""
+        self.heard.append(record.getMessage())
+        self._hear(self.heard[-1])
+
+    def close(self) -> None:
+        """Note it."""
+        self.closed = True
+        super().close()
+
+    def __enter__(self) -> Self:
+        logging.getLogger("probekit").addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger("probekit").removeHandler(self)
+
+
+@pytest.mark.parametrize("on_stuck", ["report", "exit"])
+def test_a_log_that_hangs_does_not_lengthen_a_stall(
+    on_stuck: str, kennel: Making, pod: Pod
+) -> None:
+    """It is over when the process moves; nor is a process ended, or counted, that does."""
+    watched = kennel(on_stuck=on_stuck, pod=pod)
+    watched.dog.last_words = LastWords(
+        termination_log=watched.termination_log, leave=watched.exits.append, patience=15
+    )
+
+    def hang(message: str) -> None:
+        if "has been stuck" in message:
+            assert watched.found() is not None
+            watched.heartbeat.beats += 1
+            wait_until(lambda: watched.found() is None, "the stall is over", patience=10)
+
+    with Hearing(hang) as log:
+        began = time.monotonic()
+        watched.pass_time(1.2)
+        assert time.monotonic() - began < 9
+    assert watched.found() is None
+    stuck, over = log.heard
+    assert "has been stuck for" in stuck
+    assert "moves again, after 1." in over
+    assert watched.exits == []
+    assert not path_of(pod).exists()
+
+
+def test_who_moves_after_the_last_look_at_the_log_stays(
+    kennel: Making, pod: Pod, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is looked again before the exit is counted."""
+    watched = kennel(on_stuck="exit", pod=pod)
+
+    class Slow(LastWords):
+        def stuck(self, stall: Stall, seconds: float, still: Callable[[], bool]) -> None:
+            super().stuck(stall, seconds, still)
+            watched.clock.advance(0.9)
+            watched.heartbeat.beats += 1
+
+    watched.dog.last_words = Slow(
+        termination_log=watched.termination_log, leave=watched.exits.append
+    )
+    watched.pass_time(1.1)
+    assert (watched.found(), watched.exits) == (None, [])
+    assert "moves again, after 2.0 s" in caplog.messages[-1]
+    assert not path_of(pod).exists()
+
+
+@pytest.mark.parametrize("said", [False, True])
+def test_who_moves_between_the_count_and_the_end_stays(
+    said: bool, kennel: Making, pod: Pod
+) -> None:
+    """Before or after it is said to end; the log says so, and is not closed. Later it may end."""
+    watched = kennel(on_stuck="exit", pod=pod)
+    counted: list[int] = []
+
+    class Slow(LastWords):
+        def leave(self, still: Callable[[], bool]) -> None:
+            counted.append(len(json.loads(path_of(pod).read_text())["at"]))
+            if not said and len(counted) == 1:
+                watched.heartbeat.beats += 1
+            super().leave(still)
+
+    watched.dog.last_words = Slow(
+        termination_log=watched.termination_log, leave=watched.exits.append
+    )
+
+    def hear(message: str) -> None:
+        if " ends (status 70)" in message and len(counted) == 1:
+            watched.heartbeat.beats += 1
+
+    with Hearing(hear) as log:
+        watched.pass_time(1.1)
+        assert (watched.found(), watched.exits, log.closed) == (None, [], False)
+        assert len(log.heard) == (4 if said else 3)
+        assert "moves again, after" in log.heard[-2]
+        assert log.heard[-1].endswith(" stays, since it moves again")
+        watched.pass_time(1.1)
+        assert (watched.exits, log.closed) == ([70], True)
+    assert counted == [1, 2]
+
+
+def test_who_moves_when_it_asks_again_stays(kennel: Making, pod: Pod) -> None:
+    """Also a minute after it had to stay."""
+    watched = kennel(on_stuck="exit", exits_per_hour=1, pod=pod)
+    assert why_not_exit(pod, clock=watched.clock.monotonic, per_hour=1) is None
+    watched.pass_time(1.1)
+    assert watched.found() is not None
+    watched.clock.advance(3600)
+
+    def hear(message: str) -> None:
+        if " ends (status 70)" in message:
+            watched.heartbeat.beats += 1
+
+    with Hearing(hear) as log:
+        watched.dog.tick()
+    assert " ends (status 70)" in log.heard[0]
+    assert (watched.found(), watched.exits) == (None, [])
+
+
+def test_threads_that_move_while_it_is_said_do_not_end(kennel: Making, pod: Pod) -> None:
+    """Under WSGI a request that is finished is the sign."""
+    watched = kennel(on_stuck="exit", pod=pod)
+    watched.traffic.threaded, watched.traffic.threads = True, 1
+    watched.traffic.requests["one"] = {"method": "GET", "path": "/orders"}, 0.0
+    watched.dog.tick()
+
+    def hear(message: str) -> None:
+        if "has been stuck" in message:
+            watched.traffic.requests.clear()
+
+    with Hearing(hear):
+        watched.pass_time(1.2)
+    assert (watched.found(), watched.exits) == (None, [])
 
 
 def test_who_is_stopped_while_it_speaks_does_not_end(kennel: Making, pod: Pod) -> None:
@@ -209,8 +360,8 @@ def test_who_is_stopped_while_it_speaks_does_not_end(kennel: Making, pod: Pod) -
     watched = kennel(on_stuck="exit", pod=pod)
 
     class Slow(LastWords):
-        def stuck(self, stall: Stall, seconds: float) -> None:
-            super().stuck(stall, seconds)
+        def stuck(self, stall: Stall, seconds: float, still: Callable[[], bool]) -> None:
+            super().stuck(stall, seconds, still)
             watched.dog.stop()
 
     watched.dog.last_words = Slow(
@@ -226,8 +377,8 @@ def test_two_that_are_stuck_together_are_both_counted(kennel: Making, pod: Pod) 
     others: list[str | None] = []
 
     class Slow(LastWords):
-        def stuck(self, stall: Stall, seconds: float) -> None:
-            super().stuck(stall, seconds)
+        def stuck(self, stall: Stall, seconds: float, still: Callable[[], bool]) -> None:
+            super().stuck(stall, seconds, still)
             watched.clock.advance(0.1)
             others.append(why_not_exit(pod, clock=watched.clock.monotonic, per_hour=1))
 

@@ -146,19 +146,25 @@ class Source:
             # Before the last one: the clock has jumped.
             if known.tried <= now < known.due:
                 return None
-            flight = Flight(now)
+            flight, refused = Flight(now), None
             if self._is_async:
                 self._begin_on_loop(flight)
             else:
-                self._begin_on_thread(flight)
+                refused = self._begin_on_thread(flight)
             self._flight = flight
-            return flight
+        if refused is not None:
+            self._end(flight, self._bad(refused))
+        return flight
 
-    def _begin_on_thread(self, flight: Flight) -> None:
+    def _begin_on_thread(self, flight: Flight) -> RuntimeError | None:
         run = partial(copy_context().run, self._on_thread, flight)
         thread = threading.Thread(target=run, name=f"probekit:{self._name}", daemon=True)
         flight.alive = thread.is_alive
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:  # there are as many as the system allows
+            return error
+        return None
 
     def _begin_on_loop(self, flight: Flight) -> None:
         name = task_name()  # that of the check, by which the watchdog knows who holds the loop

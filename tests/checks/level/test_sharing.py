@@ -84,6 +84,40 @@ class TestSyncSources:
             return False
         return True
 
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_no_thread_is_an_outage_like_any_other(
+        self,
+        clock: FakeClock,
+        kind: str,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """The last good number stands, it is logged once, and asked again after ``retry_after``."""
+        source = SyncSource(7, 8)
+        options: dict[str, Any] = {"name": "threadless", "retry_after": 5, "wait": 15}
+        level = Level(source, minimum=0, clock=clock.monotonic, **options)
+        assert ask(level, kind) == 7
+        clock.advance(60)
+        start, refused = threading.Thread.start, list[str]()
+
+        def refuse(thread: threading.Thread) -> None:
+            if thread.name == "probekit:threadless":
+                refused.append(thread.name)
+                raise RuntimeError("can't start new thread")
+            start(thread)
+
+        trouble = "the source cannot be asked: RuntimeError"
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", refuse)
+            for attempts in (1, 1, 2):
+                detail = anyio.run(level, backend=kind)
+                assert (detail["value"], detail["stale"]) == (7, True)
+                assert (detail["trouble"], len(refused)) == (trouble, attempts)
+                clock.advance(3)
+        assert caplog.messages == [f"level 'threadless': {trouble}"]
+        clock.advance(2)
+        assert ask(level, kind) == 8
+
     @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), ValueError()])
     def test_they_may_raise_anything(self, error: BaseException) -> None:
         """It ends neither the thread with a trace nor the application."""

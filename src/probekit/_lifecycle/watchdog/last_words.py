@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,12 +28,23 @@ LONGEST = 2048
 PATIENCE = 1.0
 """Seconds that logging has: what the process is stuck in may be its log."""
 
+PAUSE = 0.05
+"""Seconds after which it is looked whether that still matters."""
+
 EXIT_STATUS = 70
 """What sysexits.h calls an internal error; with 3 and 4 gunicorn's master would end as well."""
 
 
+def always() -> bool:
+    """Say that it stands still, or is to be waited for as if it did."""
+    return True
+
+
 class LastWords:
     """Says that the process is stuck, in every place that may outlast it.
+
+    What takes a ``still`` asks it again and again whether the process stands still, and waits no
+    longer when it does not.
 
     Args:
         termination_log: Where the platform looks for the reason.
@@ -52,7 +64,7 @@ class LastWords:
         self._patience = patience
         self._written = b""
 
-    def stuck(self, stall: Stall, seconds: float) -> None:
+    def stuck(self, stall: Stall, seconds: float, still: Callable[[], bool]) -> None:
         """Say what the process is stuck in."""
         self._written = excerpt(f"probekit: process {os.getpid()} is stuck: {stall}", stall.stack)
         self._replace(self._written)
@@ -63,7 +75,8 @@ class LastWords:
                 seconds,
                 stall,
                 stall.stack or "  where, nobody knows",
-            )
+            ),
+            still,
         )
 
     def starved(self, seconds: float) -> None:
@@ -88,32 +101,44 @@ class LastWords:
             )
         )
 
-    def stays(self, why: str) -> None:
+    def stays(self, why: str, still: Callable[[], bool] = always) -> None:
         """Say why it is not ended."""
         self._bounded(
-            lambda: logger.error("on_stuck='exit': process %d stays, since %s", os.getpid(), why)
+            lambda: logger.error("on_stuck='exit': process %d stays, since %s", os.getpid(), why),
+            still,
         )
 
-    def leave(self) -> None:
-        """End the process, when all is said or the patience is over."""
-
-        def farewell() -> None:
-            logger.critical(
+    def leave(self, still: Callable[[], bool]) -> None:
+        """End the process when all is said or the patience is over, unless it moves by then."""
+        said = still() and self._bounded(
+            lambda: logger.critical(
                 "on_stuck='exit': process %d ends (status %d), for the server to start another",
                 os.getpid(),
                 EXIT_STATUS,
-            )
-            logging.shutdown()
-
-        self._bounded(farewell)
+            ),
+            still,
+        )
+        if not still():
+            self.stays("it moves again")
+            return
+        if said:  # after this it has to end: its log is closed
+            self._bounded(logging.shutdown)
         self._leave(EXIT_STATUS)
 
-    def _bounded(self, speak: Callable[[], None]) -> None:
+    def _bounded(self, speak: Callable[[], None], still: Callable[[], bool] = always) -> bool:
+        """Speak in a thread; return whether that came to its end while it was waited for."""
         thread = threading.Thread(target=speak, name="probekit:last-words", daemon=True)
-        # Threads may be what the process is stuck for; its end must not depend on one more.
-        with suppress(RuntimeError):
+        deadline = time.monotonic() + self._patience
+        try:
             thread.start()
-            thread.join(self._patience)
+        except RuntimeError:
+            # Threads may be what the process is stuck for; its end must not depend on one more.
+            return False
+        # It comes first, or it might be said to be over before it is said to have begun.
+        thread.join(min(PAUSE, self._patience))
+        while thread.is_alive() and time.monotonic() < deadline and still():
+            thread.join(PAUSE)
+        return not thread.is_alive()
 
     def _replace(self, content: bytes) -> None:
         with suppress(OSError):

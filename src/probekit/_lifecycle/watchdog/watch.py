@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from functools import partial
 from typing import TYPE_CHECKING
 
 from probekit._core.forked import renew_when_forked
@@ -19,6 +20,8 @@ from probekit._lifecycle.watchdog.stacks import best_stacks
 from probekit.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from probekit._core.clock import Clock
     from probekit._core.engine import Engine
     from probekit._lifecycle.pod.pod import Pod
@@ -160,23 +163,27 @@ class Watchdog:
             return PERIOD  # it has just been stopped
         now = self._clock()
         passed, self._last = now - self._last, now
-        signs = self._thread_signs if self._traffic.threaded else self._loop_signs
-        if signs.seen(ask_tasks=stacks.ask_tasks):
+        if self._signs.seen(ask_tasks=stacks.ask_tasks):
             self._moved(now, stacks)
         elif passed > PERIOD + OVERSLEPT:
             self.effort.skip()
         else:
-            self._quiet += self.effort.count(signs.natives(), passed)
-        if self._quiet >= after and self.stall is None:
+            self._quiet += self.effort.count(self._signs.natives(), passed)
+        stall = self.stall
+        if self._quiet >= after and stall is None:
             self._stuck(now, stacks)
-        elif self.stall is not None and now >= self._ask_at:
-            self._leave(now)
+        elif stall is not None and now >= self._ask_at:
+            self._leave(now, partial(self._lasts, stall, stacks))
         elif self.effort.starved and now - self._sign >= after and not self._told_starved:
             self._told_starved = True
             self.last_words.starved(now - self._sign)
         left = after - self._quiet
         # Beside a thread that computes each look is late already, for want of the GIL.
         return PERIOD if left <= 0 or self.effort.starved else min(PERIOD, max(SOONEST, left))
+
+    @property
+    def _signs(self) -> LoopSigns | ThreadSigns:
+        return self._thread_signs if self._traffic.threaded else self._loop_signs
 
     def _moved(self, now: float, stacks: Stacks) -> None:
         stall, self.stall = self.stall, None
@@ -198,17 +205,24 @@ class Watchdog:
         self._hold(stall, stacks)
         stall = stall._replace(stack=write())
         self._hold(stall, stacks)
-        self.last_words.stuck(stall, now - self._sign)
-        if self.stall is stall:  # what was said may have taken a second
-            self._leave(now, first=True)
+        still = partial(self._lasts, stall, stacks)
+        self.last_words.stuck(stall, now - self._sign, still)
+        if still():
+            self._leave(now, still, first=True)
 
     def _hold(self, stall: Stall, stacks: Stacks) -> None:
         # It may have been stopped meanwhile: whatever held the loop has let go.
         self.stall = stall if self._stacks is stacks else None
 
+    def _lasts(self, stall: Stall, stacks: Stacks) -> bool:
+        # To say it may take a second, in which the process may have moved, or been stopped.
+        if self.stall is stall and self._signs.seen(ask_tasks=stacks.ask_tasks):
+            self._moved(self._clock(), stacks)
+        return self.stall is stall
+
     # -- leaving ------------------------------------------------------------------------------
 
-    def _leave(self, now: float, *, first: bool = False) -> None:
+    def _leave(self, now: float, still: Callable[[], bool], *, first: bool = False) -> None:
         if self._policy.on_stuck != "exit":
             self._ask_at = math.inf
             return
@@ -216,9 +230,9 @@ class Watchdog:
         limit = self._policy.exits_per_hour
         why = obstacle() or why_not_exit(self._pod, clock=self._clock, per_hour=limit)
         if why is None:
-            self.last_words.leave()
+            self.last_words.leave(still)
         elif first:
-            self.last_words.stays(why)
+            self.last_words.stays(why, still)
 
 
 def obstacle() -> str | None:
