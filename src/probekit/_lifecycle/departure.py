@@ -239,7 +239,7 @@ class Departure:
 
     def _watch(self) -> None:
         handed_over = time.monotonic()
-        limit = self._below.server.time_left
+        limit = self._below.server.time_left(handed_over - self._began)
         named_at = handed_over + (LONG if limit is None else max(0.0, limit - BEFORE_THE_LIMIT))
         self._wait_for(lambda: self._idle() or time.monotonic() >= named_at, whatever=True)
         if not self._idle() and not self._stopped:
@@ -262,6 +262,8 @@ class Departure:
 
     def _cut(self) -> bool:
         """Whether the server's limit ends any of it: it knows of no job."""
+        if self._below.server.counts_the_drain:
+            return True  # SIGKILL spares none
         traffics = [member.traffic for member in tuple(self._members)]
         return any(traffic.requests or traffic.websockets for traffic in traffics)
 
