@@ -363,6 +363,80 @@ def test_no_thread_stays_behind() -> None:
     wait_until(lambda: bool(ran) and before >= set(threading.enumerate()), "both have ended")
 
 
+# -- where no thread can be started -------------------------------------------------------------
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch) -> list[type[threading.Thread]]:
+    """Let no thread of these kinds be started for a hook, as where there are too many."""
+    kinds: list[type[threading.Thread]] = []
+    start = threading.Thread.start
+
+    def start_or_refuse(self: threading.Thread) -> None:
+        hooks = self.name.startswith("probekit:begun") or isinstance(self, threading.Timer)
+        if hooks and type(self) in kinds:
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", start_or_refuse)
+    return kinds
+
+
+@anyio_test
+async def test_a_hook_without_a_thread_is_named_and_the_others_run(
+    refused: list[type[threading.Thread]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever drains does not hear of it."""
+    refused.append(threading.Thread)
+    probes = make_probes()
+    ran: list[str] = []
+
+    @probes.on_drain
+    def sync() -> None:
+        raise AssertionError
+
+    @probes.on_drain
+    async def awaited() -> None:
+        ran.append("async")
+
+    async with probes.lifespan():
+        probes.drain()
+        await until(lambda: bool(ran))
+    assert complaints(caplog) == [
+        f"on_drain hook {where(sync)} (begun) did not run: no thread could be started: can't start "
+        f"new thread"
+    ]
+
+
+def test_a_hook_without_a_thread_does_not_shorten_the_drain(
+    refused: list[type[threading.Thread]], server: StandIn, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The signal is held back for as long as ever."""
+    refused.append(threading.Thread)
+    probes = make_probes(drain_delay=0.5)
+    probes.on_drain(lambda: None)
+    probes.service.sigterm.arm()
+    began = time.monotonic()
+    sigterm()
+    assert server.arrived(10) - began >= 0.5
+    probes.service.sigterm.disarm()
+    assert len(complaints(caplog)) == 1
+    assert "failed to drain" not in caplog.text
+
+
+def test_a_hook_whose_time_nobody_can_watch_runs(
+    refused: list[type[threading.Thread]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It matters more than the warning that it takes too long."""
+    refused.append(threading.Timer)
+    probes = make_probes()
+    ran: list[str] = []
+    probes.on_drain(lambda: ran.append("hook"))
+    probes.drain()
+    wait_until(lambda: bool(ran), "it runs", patience=5)
+    assert complaints(caplog) == []
+
+
 @anyio_test
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 async def test_a_def_that_returns_a_coroutine_is_not_dropped_silently(

@@ -7,6 +7,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from probekit import Observer
 from probekit._lifecycle import departure
 from probekit._lifecycle.relay import RELAY
@@ -16,13 +18,11 @@ from tests.web._asking import HeldClock, make_probes
 from ._signals import DELAY, departing, end, sigterm, started, state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import pytest
+    from collections.abc import Callable, Iterator
 
     from probekit import Drain, Probes
 
-    from ._signals import StandIn
+    from ._signals import StandIn, Twisted
 
 FAILED = "SIGTERM: probekit failed to drain; handing the signal over now"
 
@@ -101,20 +101,105 @@ class Hanging(Observer):
 LATE = "the drain has not come to its end in time"
 
 
-def test_what_holds_up_the_thread_holds_up_no_signal(
-    server: StandIn, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An observer that hangs is left behind when a drain ought to have ended."""
-    monkeypatch.setattr(departure, "ABANDON", 0.0)
+@pytest.fixture
+def hanging() -> Iterator[Hanging]:
+    """Return an observer that hangs until the test is over."""
     observer = Hanging()
-    probes = started(0.1, observer, linger=0.1)
+    yield observer
+    observer.release.set()
+
+
+def test_what_holds_up_the_thread_holds_up_no_signal(
+    server: StandIn, hanging: Hanging, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An observer that hangs is left behind when the drain ought to have ended.
+
+    What is in flight is no reason to wait for longer, since the server waits for it.
+    """
+    probes = started(0.1, hanging)
+    enter(probes)
+    began = time.monotonic()
     sigterm()
     assert state(probes) == [True]
-    server.arrived(10)
+    assert 0.1 <= server.arrived(10) - began < 0.1 + departure.SLACK + 2.0
     wait_until(lambda: LATE in caplog.text, "it is said")
-    observer.release.set()
+    hanging.release.set()
     end(probes)
     assert len(server.signals) == 1
+
+
+def test_where_nothing_is_in_flight_it_holds_up_no_hasty_server_either(
+    hasty: Twisted, hanging: Hanging
+) -> None:
+    """There is nothing to linger for."""
+    probes = started(0.1, hanging)
+    began = time.monotonic()
+    sigterm()
+    assert hasty.arrived(10) - began < 0.1 + departure.SLACK + 2.0
+    hanging.release.set()
+    end(probes)
+    assert len(hasty.signals) == 1
+
+
+def test_what_a_server_would_cut_is_done_first_though_the_thread_is_held_up(
+    hasty: Twisted, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And when it is, the signal is held back no longer."""
+    monkeypatch.setattr(departure, "SLACK", 0.2)
+    probes = started(0.1, hanging)
+    enter(probes)
+    sigterm()
+    time.sleep(0.1 + 0.2 + 0.5)
+    assert hasty.signals == []
+    probes.service.traffic.requests.clear()
+    done = time.monotonic()
+    assert hasty.arrived(10) - done < 0.2 + 2.0
+    hanging.release.set()
+    end(probes)
+
+
+def test_nothing_that_a_server_would_cut_is_waited_for_without_end(
+    hasty: Twisted, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has its time, as if no thread were held up."""
+    monkeypatch.setattr(departure, "ABANDON", 0.5)
+    monkeypatch.setattr(departure, "SLACK", 0.2)
+    probes = started(0.1, hanging, linger=0.5)
+    enter(probes)
+    began = time.monotonic()
+    sigterm()
+    assert 0.1 + 0.5 + 0.5 + 0.2 <= hasty.arrived(10) - began < 5
+    hanging.release.set()
+    end(probes)
+
+
+def test_a_drain_that_gives_jobs_back_is_not_late(
+    server: StandIn, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are in flight no more, but the process still has them."""
+    monkeypatch.setattr(departure, "SLACK", 0.2)
+    probes = started(0.1, linger=0.1)
+    taken, release = threading.Event(), threading.Event()
+
+    def take(_job: str) -> None:
+        taken.set()
+        release.wait(10)
+
+    with probes.work("a", on_abandon=take):
+        sigterm()
+        assert taken.wait(10)
+        time.sleep(0.2 + 0.5)
+        assert server.signals == []
+        release.set()
+        server.arrived(10)
+    end(probes)
+    assert LATE not in caplog.text
+
+
+def enter(probes: Probes) -> None:
+    """Let a request be in flight."""
+    traffic = probes.service.traffic
+    traffic.requests["slow"] = {"method": "GET", "path": "/slow"}, traffic.clock()
 
 
 def test_a_drain_that_has_handed_over_is_not_late(
@@ -124,7 +209,7 @@ def test_a_drain_that_has_handed_over_is_not_late(
     monkeypatch.setattr(departure, "ABANDON", 0.0)
     monkeypatch.setattr(departure, "SLACK", 0.5)
     probes = started(0.1, linger=0.1)
-    probes.service.traffic.requests["slow"] = {"method": "GET", "path": "/slow"}, 0.0
+    enter(probes)
     sigterm()
     server.arrived(10)
     wait_until(lambda: not limits(), "its time is over")

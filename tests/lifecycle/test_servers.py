@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 import signal
 import types
 from importlib import import_module
@@ -13,8 +14,9 @@ import pytest
 import uvicorn
 
 from probekit._lifecycle.servers import Server, gunicorn_worker, owner, server_of
+from tests.waiting import wait_until
 
-from ._signals import end, restarts, started
+from ._signals import DELAY, end, restarts, sigterm, started
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -81,7 +83,7 @@ def subclass_elsewhere() -> Any:
 def test_uvicorn_has_a_limit_that_begins_with_the_hand_over(limit: int | None, said: str) -> None:
     """It is not set unless somebody sets it."""
     server = server_of(uvicorns(limit))
-    assert (server.name, server.limit, server.time_left) == ("uvicorn", limit, limit)
+    assert (server.name, server.limit, server.time_left(5.0)) == ("uvicorn", limit, limit)
     assert (server.waits, server.counts_the_drain) == (True, False)
     assert str(server) == said
 
@@ -95,7 +97,13 @@ def test_a_uvicorn_without_a_known_limit_has_none() -> None:
 def test_gunicorns_limit_begins_with_the_drain(kind: type[Worker]) -> None:
     """Its arbiter counts from its own SIGTERM, and kills a worker that drains still."""
     server = server_of(gunicorns(kind, graceful_timeout=12))
-    assert (server.name, server.limit, server.time_left) == ("gunicorn", 12.0, None)
+    assert (server.name, server.limit) == ("gunicorn", 12.0)
+    assert [server.time_left(drained) for drained in (0.0, 5.0, 12.0, 13.0)] == [
+        12.0,
+        7.0,
+        0.0,
+        0.0,
+    ]
     assert (server.waits, server.counts_the_drain) == (True, True)
     assert str(server) == "gunicorn (graceful_timeout: 12 s)"
 
@@ -119,6 +127,7 @@ def test_a_gunicorn_without_a_known_limit_has_none() -> None:
     handler = gunicorns()
     del handler.__self__.cfg
     assert server_of(handler).limit is None
+    assert server_of(handler).time_left(5.0) is None
     handler.__self__.cfg = types.SimpleNamespace(graceful_timeout="soon")
     assert server_of(handler).limit is None
 
@@ -137,7 +146,7 @@ def test_servers_without_a_known_limit_are_named(module: str, name: str) -> None
     """They finish what is in flight."""
     server = server_of(of_module(module))
     assert server == Server(name, parked=name == "granian")
-    assert (str(server), server.waits, server.time_left) == (name, True, None)
+    assert (str(server), server.waits, server.time_left(5.0)) == (name, True, None)
 
 
 @pytest.mark.parametrize(
@@ -236,6 +245,31 @@ def test_a_limit_that_begins_with_the_hand_over_is_no_reason_to_warn(
 ) -> None:
     """Uvicorn's begins when the drain is over."""
     assert WARNING not in plan(caplog, uvicorns(2))
+
+
+@pytest.mark.parametrize("kind", ["requests", "jobs"])
+def test_what_gunicorn_will_cut_is_named_in_time(
+    kind: str, server: StandIn, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Half a second before SIGKILL, which spares no job, and for which the drain has counted."""
+    handler = gunicorns(graceful_timeout=1)
+    handler.__self__.alive = True
+    signal.signal(signal.SIGTERM, handler)
+    probes = started(DELAY)
+    probes.service.jobs.attended = True
+    in_flight = getattr(probes.service.traffic, kind)
+    in_flight["slow"] = {"method": "GET", "path": "/slow"}, probes.service.traffic.clock()
+    sigterm()
+    wait_until(lambda: "still in flight" in caplog.text, "it is named")
+    assert re.search(
+        r"still in flight 0\.[3-9] s after the hand-over, and gunicorn \(graceful_timeout: 1 s\) "
+        r"cuts it: GET /slow for [01]\.\d s",
+        caplog.text,
+    )
+    assert not handler.__self__.alive
+    in_flight.clear()
+    end(probes)
+    signal.signal(signal.SIGTERM, server.handle)
 
 
 def test_an_unknown_limit_is_no_reason_to_warn(caplog: pytest.LogCaptureFixture) -> None:

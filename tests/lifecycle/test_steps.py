@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -228,6 +230,59 @@ def test_waiters_on_several_loops_are_woken_each_on_its_own() -> None:
     for thread in threads:
         thread.join(5)
     assert sorted(woken) == ["asyncio", "trio"]
+
+
+def test_a_loop_that_cannot_be_woken_keeps_no_other_from_it(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor the hooks, nor whoever drains; the log has the traceback."""
+    probes = make_probes()
+    woken: list[str] = []
+    loop = asyncio.new_event_loop()
+    steps = probes.service.steps
+
+    async def wait(name: str) -> None:
+        await probes.wait_for(DrainStep.BEGUN)
+        woken.append(name)
+
+    async def main() -> None:
+        await probes.report()  # which makes the loop the application's
+        with suppress(asyncio.CancelledError):
+            await wait("broken")
+
+    async def hook() -> None:
+        raise AssertionError
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("the loop's pipe is gone")
+
+    probes.on_drain(hook)
+    task = loop.create_task(main())
+    first = threading.Thread(target=loop.run_until_complete, args=(task,))
+    first.start()
+    wait_until(lambda: len(steps._waiting) == 1, "the first waits")
+    second = threading.Thread(target=anyio.run, args=(wait, "sound"))
+    second.start()
+    wait_until(lambda: len(steps._waiting) == 2, "both wait")
+    ran: list[str] = []
+    probes.on_drain(lambda: ran.append("hook"))
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "call_soon_threadsafe", refuse)
+        probes.drain()
+        probes.on_drain(hook)  # too late to wait, and it fails no better
+    second.join(5)
+    wait_until(lambda: bool(ran), "the other hook has run")
+    assert woken == ["sound"]
+    failed = [record.message for record in caplog.records if "could not be begun" in record.message]
+    assert [line.split(" (")[0].split(":")[0] for line in failed] == [
+        f"on_drain hook {__name__}",
+        "a wake-up of wait_for could not be begun; the drain goes on without it",
+        f"on_drain hook {__name__}",
+    ]
+    assert "OSError: the loop's pipe is gone" in caplog.text
+    loop.call_soon_threadsafe(task.cancel)
+    first.join(5)
+    loop.close()
 
 
 @pytest.mark.anyio

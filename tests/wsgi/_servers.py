@@ -42,6 +42,7 @@ SERVERS: Mapping[str, Callable[[str, int], list[str]]] = {
     "gunicorn-sync": gunicorn("sync", "-w", "2"),
     "gunicorn-gthread": gunicorn("gthread", "-w", "1", "--threads", "4"),
     "gunicorn-gthread-preload": gunicorn("gthread", "-w", "1", "--threads", "4", "--preload"),
+    "gunicorn-gthread-limited": gunicorn("gthread", "--threads", "4", "--graceful-timeout", "3"),
     "gunicorn-gthread-8-threads": gunicorn("gthread", "-w", "1", "--threads", "8"),
     "gunicorn-gthread-4": gunicorn("gthread", "-w", "4", "--threads", "4"),
     "gunicorn-gthread-4-preload": gunicorn("gthread", "-w", "4", "--threads", "4", "--preload"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import signal
+import socket
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -98,6 +100,24 @@ def test_sigterm_loses_nothing(on: str) -> None:
         assert server.wait() == 0
         assert time.monotonic() - signalled >= DELAY
         assert not any(running(pid) for pid in before)
+
+
+def test_what_gunicorn_cuts_is_named_before() -> None:
+    """Its master counts from its own SIGTERM, and its SIGKILL leaves the worker no last word."""
+    with serve("gunicorn-gthread-limited", measured=False) as server:
+        wait_until(lambda: armed(server), "SIGTERM is taken over")
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.sendall(b"GET /slow?for=30 HTTP/1.1\r\nHost: shop\r\n\r\n")
+            wait_until(lambda: state(server)["in_flight"]["requests"] == 1, "it is in flight")
+            server.signal(signal.SIGTERM)
+            signalled = time.monotonic()
+            server.wait()
+        assert 3.0 <= time.monotonic() - signalled < 3.0 + 5.0
+        assert re.search(
+            r"still in flight 1\.\d s after the hand-over, and gunicorn \(graceful_timeout: 3 s\) "
+            r"cuts it: GET /slow for \d\.\d s",
+            server.log(),
+        )
 
 
 def test_the_child_of_a_reloader_loses_nothing() -> None:

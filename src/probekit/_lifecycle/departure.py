@@ -93,6 +93,7 @@ class Departure:
         self._events = events
         self._hand_over = hand_over
         self._began = time.monotonic()
+        self._needed = self._began
         self._released = False
         self._stopped = False
 
@@ -102,11 +103,22 @@ class Departure:
             self._members.append(member)
 
     def left(self) -> float:
-        """Return the seconds until the signal ought to have been handed over, however it went."""
+        """Return the seconds until the next look at it; none if the signal ought to be handed over.
+
+        Its own thread may hang, so another one asks.
+        """
         plans = [member.plan for member in tuple(self._members)]
-        longest = max((plan.longest for plan in plans), default=0.0)
-        longest += max((plan.linger for plan in plans), default=0.0)
-        return self._began + longest + ABANDON + SLACK - time.monotonic()
+        drained = self._began + max((plan.longest for plan in plans), default=0.0)
+        now = time.monotonic()
+        if now < drained:
+            return drained - now
+        # What may still be waited for is no reason to wait where there is none of it: the grace
+        # period has room for the drain, and perhaps for no more.
+        if self._is_waited_for():
+            self._needed = now
+        linger = max((plan.linger for plan in plans), default=0.0)
+        until = min(max(drained, self._needed), drained + linger + ABANDON)
+        return min(LOOKED_EVERY, until + SLACK - now)
 
     def run(self) -> None:
         """Go through all the steps; return when nothing is in flight or the application ends."""
@@ -160,6 +172,13 @@ class Departure:
         if not self._below.server.waits:
             return not self._idle()
         return any(self._unattended(member) for member in tuple(self._members))
+
+    def _is_waited_for(self) -> bool:
+        """Whether the hand-over has something to wait for, once drained; from any thread."""
+        # What is being given back is in flight no more.
+        return self._would_be_cut() or any(
+            unsettled(member.jobs) for member in tuple(self._members)
+        )
 
     def _unattended(self, member: Traveller) -> bool:
         # A lifespan that ends waits for its jobs; WSGI has none, and its servers know of no job.
@@ -220,7 +239,7 @@ class Departure:
 
     def _watch(self) -> None:
         handed_over = time.monotonic()
-        limit = self._below.server.time_left
+        limit = self._below.server.time_left(handed_over - self._began)
         named_at = handed_over + (LONG if limit is None else max(0.0, limit - BEFORE_THE_LIMIT))
         self._wait_for(lambda: self._idle() or time.monotonic() >= named_at, whatever=True)
         if not self._idle() and not self._stopped:
@@ -243,6 +262,8 @@ class Departure:
 
     def _cut(self) -> bool:
         """Whether the server's limit ends any of it: it knows of no job."""
+        if self._below.server.counts_the_drain:
+            return True  # SIGKILL spares none
         traffics = [member.traffic for member in tuple(self._members)]
         return any(traffic.requests or traffic.websockets for traffic in traffics)
 

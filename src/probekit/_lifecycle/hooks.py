@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from probekit._core.functions import check_callable, location
@@ -90,7 +91,16 @@ class Hooks:
         """Begin ``hook`` and return."""
         name = f"probekit:{hook.step.name.lower()}"
         if not hook.is_async:
-            threading.Thread(target=on_thread, args=(hook,), name=name, daemon=True).start()
+            thread = threading.Thread(target=on_thread, args=(hook,), name=name, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                logger.error(  # noqa: TRY400 - a traceback of the drain tells nothing of the hook
+                    "on_drain hook %s (%s) did not run: no thread could be started: %s",
+                    hook.where,
+                    hook.step.value,
+                    error,
+                )
         elif not self._engine.spawn_threadsafe(
             lambda: on_loop(hook),
             name=name,
@@ -108,7 +118,8 @@ def on_thread(hook: Hook) -> None:
     """Call a hook, and say so if it takes too long."""
     timer = threading.Timer(hook.timeout, log_overdue, [hook, "goes on by itself"])
     timer.daemon = True
-    timer.start()
+    with suppress(RuntimeError):  # without a thread for it the hook is not timed, but it runs
+        timer.start()
     try:
         result: object = hook.function()
         if inspect.isawaitable(result):

@@ -31,7 +31,7 @@ class Server(NamedTuple):
         option: Its option that limits how long it waits for what is in flight, if it has one.
         limit: The value of that, in seconds; None: without a limit, or not known.
         counts_the_drain: Whether that time begins with the drain, since a supervisor counts it from
-            its own SIGTERM, and not with the hand-over.
+            its own SIGTERM, and not with the hand-over. It ends in SIGKILL.
         waits: Whether it finishes what is in flight; if not, that must be done before.
         parked: Whether its main thread waits for nothing but a signal.
     """
@@ -43,10 +43,15 @@ class Server(NamedTuple):
     waits: bool = True
     parked: bool = False
 
-    @property
-    def time_left(self) -> float | None:
-        """Seconds from the hand-over until the server cuts what is in flight, if it ever does."""
-        return None if self.counts_the_drain else self.limit
+    def time_left(self, drained: float) -> float | None:
+        """Return the seconds from the hand-over until what is in flight is cut, if it ever is.
+
+        Args:
+            drained: Seconds that the drain has taken.
+        """
+        if self.limit is None or not self.counts_the_drain:
+            return self.limit
+        return max(0.0, self.limit - drained)
 
     def budget(self, plan: Plan) -> str:
         """Say how long leaving may take: no SIGKILL must come before."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 from probekit._core.loops import current_loop
@@ -44,7 +45,10 @@ class Steps:
             self._declared.append(hook)
             late = self.reached(hook.step)
         if late:
-            self._hooks.run(hook)
+            self._run(hook)
+
+    def _run(self, hook: Hook) -> None:
+        attempt(partial(self._hooks.run, hook), f"on_drain hook {hook.where}")
 
     def reached(self, step: DrainStep) -> bool:
         """Whether the drain has come to ``step``."""
@@ -65,9 +69,9 @@ class Steps:
         if new and said:
             logger.info("drain: %s: %s", step.value, said)
         for hook in hooks:
-            self._hooks.run(hook)
+            self._run(hook)
         for each in wake:
-            each()
+            attempt(each, "a wake-up of wait_for")
 
     def start_over(self) -> None:
         """Forget them all: the drain was ended, and the next one begins at the beginning."""
@@ -93,3 +97,11 @@ class Steps:
         finally:
             with self._lock:
                 self._waiting.remove(entry)
+
+
+def attempt(action: Callable[[], object], what: str) -> None:
+    """Do what belongs to a step; if it fails, the others and the drain are none the worse."""
+    try:
+        action()
+    except Exception:
+        logger.exception("%s could not be begun; the drain goes on without it", what)
