@@ -194,6 +194,8 @@ class Moment(NamedTuple):
         same_log: Whether that must have printed the same.
         cells: Where it is played.
         copied: Whether it works on a copy of the application, which may be touched.
+        outlived: Where the bare application dies of it at once, and ours does when its lifespan has
+            ended and its threads have had a moment.
     """
 
     says: str
@@ -208,6 +210,7 @@ class Moment(NamedTuple):
     same_log: bool = False
     cells: tuple[str, ...] = ON
     copied: bool = False
+    outlived: tuple[str, ...] = ()
 
     def lasts(self, cell: str) -> float:
         """Return for how many seconds after the signal everything must be served."""

@@ -7,18 +7,25 @@ deadly signal is held back.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import demo_app
 
 import anyio
 import pytest
 import trio
+import waitress
 
+import probekit.wsgi
 from probekit._lifecycle.below import DefaultBelow, find_below, is_caught
+from probekit._lifecycle.ending import GRACE
 from probekit.asgi import ProbeMiddleware
 from tests.doors._apps import hello
 from tests.waiting import wait_until
@@ -72,6 +79,70 @@ def ignoring_sigint(backend: str, delay: float, linger: float, busy: float) -> N
     """Do the same as a shell's background job does, which takes no Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     one_request(backend, delay, linger, busy)
+
+
+def for_ever() -> None:
+    """Do not end."""
+    threading.Event().wait()
+
+
+def a_while() -> None:
+    """End by itself, but not before the main thread has."""
+    threading.main_thread().join()
+    time.sleep(GRACE / 4)
+    say("ended")
+
+
+def hold_up(how: str) -> None:
+    """Start what lives on when the main thread has ended."""
+    if how == "thread":
+        threading.Thread(target=for_ever, name="stubborn").start()
+    elif how == "executor":
+        ThreadPoolExecutor(thread_name_prefix="stubborn").submit(for_ever)
+    elif how == "a while":
+        threading.Thread(target=a_while).start()
+    elif how == "at exit":
+        atexit.register(say, "at exit")
+        atexit.register(time.sleep, 1.5 * GRACE)
+
+
+def held_up(how: str, backend: str) -> None:
+    """Answer one request beside that, and be ended."""
+    hold_up(how)
+    one_request(backend, 0.2, 10, 0.1)
+
+
+def slow_to_clean_up() -> None:
+    """Do the same, with an application that takes its time to end."""
+
+    async def main() -> None:
+        async with make_probes(drain_delay=0.2).lifespan():
+            say("armed")
+            try:
+                await trio.sleep(60)
+            finally:
+                with trio.CancelScope(shield=True):
+                    await trio.sleep(1.5 * GRACE)
+                say("cleaned up")
+
+    hold_up("thread")
+    try:
+        trio.run(main)
+    except* KeyboardInterrupt:
+        say("interrupted")
+
+
+def on_waitress(how: str) -> None:
+    """Serve beside it until it is ended."""
+    hold_up(how)
+    probes = make_probes(drain_delay=0.3)
+    server = waitress.create_server(
+        probekit.wsgi.ProbeMiddleware(demo_app, probes=probes), listen="127.0.0.1:0"
+    )
+    probes.begin()
+    say(probes.sigterm)
+    server.run()
+    say("cleaned up")
 
 
 def words(program: Program) -> list[str]:
@@ -186,6 +257,71 @@ def test_process_1_ends_in_order_though_the_kernel_keeps_the_default_action_from
         subprocess.run(["kill", "-TERM", str(pid)], check=True)
         assert words(program) == ["answered", "cleaned up", "interrupted"]
         assert program.end() == 0
+
+
+HELD_UP = "the process is still held up by threads that are no daemons: stubborn"
+
+
+def test_a_thread_that_never_ends_outlives_no_script() -> None:
+    """Where nobody is interrupted, the default action ends all threads at once."""
+    with Program(held_up, "thread", "asyncio") as program:
+        assert program.said() == "armed"
+        began = program.signal()
+        assert words(program) == ["answered"]
+        assert program.end() == TERMINATED
+        assert time.monotonic() - began < GRACE
+        assert HELD_UP not in program.log()
+
+
+@pytest.mark.parametrize("how", ["thread", "executor"])
+def test_a_thread_that_never_ends_outlives_waitress_for_a_moment_only(how: str) -> None:
+    """Python would wait for it; and for those of executors before the main thread has ended."""
+    with Program(on_waitress, how) as program:
+        assert program.said() == "armed"
+        began = program.signal()
+        assert words(program) == ["cleaned up"]
+        assert program.end() == TERMINATED
+        assert GRACE <= time.monotonic() - began < GRACE + 4
+        assert program.log().count(HELD_UP) == 1
+
+
+def test_a_thread_that_ends_by_itself_is_waited_for() -> None:
+    """The process leaves in order then, with the status that it gives itself."""
+    with Program(on_waitress, "a while") as program:
+        assert program.said() == "armed"
+        program.signal()
+        assert words(program) == ["cleaned up", "ended"]
+        assert program.end() == 0
+
+
+def test_what_is_done_at_exit_is_not_cut() -> None:
+    """No thread is waited for any more, and the main thread is busy in its own way."""
+    with Program(on_waitress, "at exit") as program:
+        assert program.said() == "armed"
+        program.signal()
+        assert words(program) == ["cleaned up", "at exit"]
+        assert program.end() == 0
+
+
+def test_an_application_that_ends_slowly_is_not_cut() -> None:
+    """How long that takes is its own affair; only then the threads' time runs."""
+    with Program(slow_to_clean_up) as program:
+        assert program.said() == "armed"
+        began = program.signal()
+        assert words(program) == ["cleaned up", "interrupted"]
+        assert program.end() == TERMINATED
+        assert time.monotonic() - began >= 2.5 * GRACE
+        assert HELD_UP in program.log()
+
+
+def test_a_thread_that_never_ends_does_not_outlive_process_1() -> None:
+    """From which the kernel keeps even the signal that it sends itself."""
+    with Program(held_up, "thread", "asyncio", before=namespaces()) as program:
+        assert program.said() == "armed"
+        subprocess.run(["kill", "-TERM", str(only_child(program.process.pid))], check=True)
+        assert words(program) == ["answered", "cleaned up", "interrupted"]
+        assert program.end() == 128 + signal.SIGTERM
+        assert HELD_UP in program.log()
 
 
 # -- in this process ----------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from probekit._lifecycle.ending import Ending
 from probekit._lifecycle.hypercorn import shutdown_event
 from probekit._lifecycle.servers import Server, gunicorn_worker, server_of
 
@@ -140,17 +141,33 @@ class DefaultBelow(Below):
 
     def __init__(self) -> None:
         super().__init__(signal.SIG_DFL, DEFAULT)
+        self._ending = Ending()
+
+    def take(self, layer: Layer) -> None:
+        self._ending = Ending()
+        super().take(layer)
+
+    def put_back(self) -> None:
+        self._ending.call_off()
+        super().put_back()
+
+    def accompany(self) -> None:
+        """See to it that an interrupt will end the process; called from a thread, before."""
+        self._ending.begin()
 
     def hand_over(self, signum: int, frame: FrameType | None) -> None:
         del signum
         signal.signal(SIGTERM, signal.SIG_DFL)
         packages = set(packages_on_stack(frame))
         if "trio" in packages and callable(signal.getsignal(signal.SIGINT)):
+            self._ending.interrupted()
             interrupt_trio()
         elif os.getpid() == 1 or packages & INTERRUPTIBLE:
             # The kernel keeps the default action from process 1, but not an exception.
+            self._ending.interrupted()
             raise KeyboardInterrupt
         else:
+            self._ending.call_off()  # this is the end, unless somebody has the signal blocked
             signal.raise_signal(SIGTERM)
 
 

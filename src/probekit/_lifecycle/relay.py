@@ -236,6 +236,8 @@ class Relay:
         departure = Departure(self._members, layer.below, events, hand_over=send_again)
         self._departure = departure
         stopped = in_time(departure, send_again)
+        if isinstance(layer.below, DefaultBelow):
+            layer.below.accompany()
         try:
             departure.run()
         except Exception:
