@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.checks._servers import RedisServer
+
+LONG = "hunter2" * 20
+"""A password of which a server repeats the beginning only."""
 
 
 class TestTheSwitch:
@@ -208,6 +212,19 @@ class TestRedisThatRefuses:
         """Whatever else listens there."""
         with no_redis(answer) as port:
             self.refused(f"redis://127.0.0.1:{port}", match, answered=False)
+
+    @pytest.mark.parametrize("credentials", [":hunter2", "anna:hunter2", "hunter2", ":" + LONG])
+    @pytest.mark.parametrize("command", ["AUTH", "HELLO"])
+    def test_a_server_that_repeats_the_password(self, credentials: str, command: str) -> None:
+        """One that does not know a command shows its arguments; the traceback does not, either."""
+        shown = credentials.rpartition(":")[2][:40]
+        answer = f"-ERR unknown command '{command}', with args beginning with: 'a' '{shown}' \r\n"
+        with no_redis(answer.encode()) as port:
+            fleet = Fleet(f"redis://{credentials}@127.0.0.1:{port}", app="shop")
+            with pytest.raises(FleetError, match="unknown command") as caught:
+                fleet.status()
+        told = "".join(traceback.format_exception(caught.value))
+        assert "hunter2" not in told
 
     def test_a_replica_shows_and_turns_nothing(
         self, start_redis: Callable[..., RedisServer]
