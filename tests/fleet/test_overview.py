@@ -59,6 +59,61 @@ def test_a_pod_that_was_replaced_counts_no_more(fleet: Fleet, client: Any) -> No
     assert (found.total, found.healthy) == (3, 2)
 
 
+def test_one_that_came_replaces_one_that_is_gone(fleet: Fleet, client: Any) -> None:
+    """Of two on one machine that crashed, one is back: the other one is missed."""
+    now = client.time()[0]
+    pod_line(client, "a/1/app", at=600)
+    pod_line(client, "a/2/app", at=610)
+    pod_line(client, "a/3/app", since=now - 500)
+    found = fleet.status()
+    assert [(each.id, each.state) for each in found.replicas] == [
+        ("a/2/app", "gone"),
+        ("a/3/app", "healthy"),
+    ]
+    assert (found.total, found.percent, found.good) == (2, 50.0, False)
+    pod_line(client, "a/4/app", since=now - 400)
+    assert fleet.status().good
+
+
+@pytest.mark.parametrize("began", [400, 420], ids=["afterwards", "while it left"])
+def test_a_restart_hides_no_crash(fleet: Fleet, client: Any, began: int) -> None:
+    """Of two on one machine one crashed; the other one was restarted in order."""
+    now = client.time()[0]
+    pod_line(client, "a/1/app", at=600)
+    pod_line(client, "a/2/app", since=now - 3000, at=405, left=True)
+    pod_line(client, "a/3/app", since=now - began)
+    found = fleet.status()
+    assert {each.id: each.state for each in found.replicas} == {
+        "a/1/app": "gone",
+        "a/2/app": "left",
+        "a/3/app": "healthy",
+    }
+    assert (found.total, found.percent, found.good) == (2, 50.0, False)
+
+
+def test_a_departure_hides_no_restart(fleet: Fleet, client: Any) -> None:
+    """One crashed and came back; when another one leaves later, the first is not missed again."""
+    now = client.time()[0]
+    pod_line(client, "a/1/app", since=now - 3000, at=600)
+    pod_line(client, "a/2/app", since=now - 3000, at=100, left=True)
+    pod_line(client, "a/3/app", since=now - 580)
+    found = fleet.status()
+    assert [each.id for each in found.replicas] == ["a/2/app", "a/3/app"]
+    assert found.good
+
+
+def test_a_container_that_crashes_again_and_again(fleet: Fleet, client: Any) -> None:
+    """Each run replaces the one before, so that the last one is left."""
+    now = client.time()[0]
+    for number in range(4):
+        ago = 600 - 100 * number
+        pod_line(client, f"a/{number}/app", since=now - ago, at=ago - 50)
+    found = fleet.status()
+    assert [(each.id, each.state) for each in found.replicas] == [("a/3/app", "gone")]
+    pod_line(client, "a/4/app", since=now - 20)
+    assert fleet.status().good
+
+
 def test_after_an_hour_a_pod_is_forgotten(fleet: Fleet, client: Any) -> None:
     """It is listed no more, and whoever announces itself removes it."""
     pod_line(client, "old/1/app", at=3601)
