@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,31 @@ def test_a_wrong_url_is_refused(url: str, run: Run) -> None:
     assert (code, out) == (2, "")
     assert err.startswith("probekit status: --url: ")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://anna:secret@localhost",
+        "http://anna:sec#ret@localhost",
+        "http://:8/secret@localhost",
+        "http://:sec[re]t@localhost",
+        "secret:x@localhost",
+    ],
+)
+def test_credentials_in_a_url_are_not_shown(
+    url: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither those of the option or the variable, nor those in a place where no URL belongs."""
+    for arguments in (["status", "--url", url], ["status", url], [url], ["status", "--ur", url]):
+        code, out, err = run(*arguments)
+        assert (code, out) == (2, "")
+        assert not re.search("anna|sec|ret", err.replace("--token-file", ""))
+    monkeypatch.setenv("PROBEKIT_URL", url)
+    code, out, err = run("status")
+    assert (code, out) == (2, "")
+    assert err.startswith("probekit status: PROBEKIT_URL: this is no URL to ask: it must not hold")
+    assert not re.search("anna|sec|ret", err)
 
 
 def test_the_variable_of_a_wrong_url_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

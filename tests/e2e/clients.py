@@ -82,12 +82,14 @@ class Connection:
 
     Attributes:
         closing: Whether the last response said that the connection ends with it.
+        headers: Those of the last response, in lower case.
     """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
         self.closing = False
+        self.headers = b""
 
     @classmethod
     async def open(cls, port: int) -> Connection:
@@ -100,9 +102,9 @@ class Connection:
 
     async def receive(self) -> tuple[int, bytes]:
         """Return the status and the body of the next response."""
-        head = await self._reader.readuntil(b"\r\n\r\n")
-        self.closing = b"\r\nconnection: close\r\n" in head.lower()
-        start = head.lower().index(b"content-length:") + len(b"content-length:")
+        head = self.headers = (await self._reader.readuntil(b"\r\n\r\n")).lower()
+        self.closing = b"\r\nconnection: close\r\n" in head
+        start = head.index(b"content-length:") + len(b"content-length:")
         length = int(head[start : head.index(b"\r\n", start)])
         return int(head[9:12]), await self._reader.readexactly(length)
 

@@ -9,6 +9,7 @@ import pytest
 
 from probekit import Probes
 from probekit.cli import main
+from probekit.fleet import Fleet
 from tests.checks._starting import redis_of, redises_of
 
 from ._foreign import client_of
@@ -40,6 +41,13 @@ def client(redis: RedisServer) -> Any:
     made = client_of(redis)
     made.flushall()
     return made
+
+
+@pytest.fixture
+def fleet(client: Any, redis: RedisServer) -> Fleet:
+    """The operator's side of an empty Redis."""
+    del client
+    return Fleet(redis.url, app="shop")
 
 
 @pytest.fixture

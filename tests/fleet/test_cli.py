@@ -13,7 +13,7 @@ from probekit.cli import main
 from probekit.fleet import Fleet
 from tests.waiting import free_port, wait_until
 
-from ._foreign import PODS, SWITCH
+from ._foreign import FALLEN_APART, PODS, SWITCH, parts_in
 from ._service import serving
 
 if TYPE_CHECKING:
@@ -196,6 +196,29 @@ def test_wrong_arguments(arguments: list[str], complaint: str, run: Run) -> None
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith(f"probekit fleet {arguments[0]}: ")
     assert complaint in err
+
+
+@pytest.mark.parametrize("url", FALLEN_APART)
+def test_a_part_of_a_password_is_not_printed(
+    url: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the option gives the URL or the variable, or whether it stands in a wrong place."""
+    code, out, err = run("status", "--app", "shop", "--redis", url)
+    assert (code, out, parts_in(err)) == (2, "", [])
+    assert err.startswith("probekit fleet status: fleet: the URL of Redis ")
+    for arguments in (
+        ["status", url],
+        ["status", "--redi", url],
+        ["status", "--timeout", url],
+        [url, "status"],
+        ["status", "--redis", "redis://a", "--app", url],
+    ):
+        code, out, err = run(*arguments)
+        assert (code, out, parts_in(err)) == (2, "", [])
+        assert "not shown" in err
+    monkeypatch.setenv("PROBEKIT_FLEET_REDIS", url)
+    code, out, err = run("status", "--app", "shop")
+    assert (code, out, parts_in(err)) == (2, "", [])
 
 
 @pytest.mark.parametrize("arguments", [[], ["restart"], ["drain", "--lease", "0"]])

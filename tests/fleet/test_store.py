@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import json
 import time
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,42 +17,15 @@ from probekit.fleet import Fleet
 from tests.packaging._project import ROOT
 from tests.waiting import free_port, wait_until
 
-from ._foreign import PODS, SWITCH, client_of, no_redis, switch
+from ._foreign import SWITCH, client_of, no_redis, pod_line, switch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.checks._servers import RedisServer
 
-
-@pytest.fixture
-def fleet(client: Any, redis: RedisServer) -> Fleet:
-    """The operator's side of an empty Redis."""
-    del client
-    return Fleet(redis.url, app="shop")
-
-
-def pod_line(client: Any, name: str, *, at: float = 0.0, **said: object) -> None:
-    """Write what a pod said, so many seconds ago."""
-    now = client.time()[0]
-    line = {
-        "probekit": "fleet-pod",
-        "version": 1,
-        "host": name.partition("/")[0],
-        "application": "1",
-        "since": now - at - 100,
-        "at": now - at,
-        "left": False,
-        "workers": 2,
-        "ready": 2,
-        "unknown": 0,
-        "draining": 0,
-        "requests": 0,
-        "websockets": 0,
-        "jobs": 0,
-        "fleet": False,
-    } | said
-    client.hset(PODS, mapping={"probekit": "fleet-pods", name: json.dumps(line)})
+LONG = "hunter2" * 20
+"""A password of which a server repeats the beginning only."""
 
 
 class TestTheSwitch:
@@ -156,75 +129,6 @@ def meddled(client: Any, redis: RedisServer, *, times: int) -> Redis:
     )
 
 
-class TestReplicas:
-    def test_states(self, fleet: Fleet, client: Any) -> None:
-        """Each pod is in one of six states, and all but those that left count."""
-        pod_line(client, "a/1/app")
-        pod_line(client, "b/1/app", ready=1)
-        pod_line(client, "c/1/app", ready=1, draining=1)
-        pod_line(client, "d/1/app", workers=0, ready=0)
-        pod_line(client, "e/1/app", at=11)
-        pod_line(client, "f/1/app", left=True, at=3000)
-        pod_line(client, "g/1/app", ready=1, unknown=1)
-        pod_line(client, "h/1/app", ready=0, unknown=1)
-        found = fleet.status()
-        assert {each.host: each.state for each in found.replicas} == {
-            "a": "healthy",
-            "b": "unhealthy",
-            "c": "draining",
-            "d": "unhealthy",
-            "e": "gone",
-            "f": "left",
-            "g": "starting",
-            "h": "unhealthy",
-        }
-        counts = (found.total, found.healthy, found.starting, found.unhealthy, found.percent)
-        assert counts == (7, 1, 1, 5, 14.3)
-        assert not found.good
-        assert found.replicas[4].age == pytest.approx(11, abs=2)
-
-    def test_nobody_is_not_good(self, fleet: Fleet) -> None:
-        """A fleet of which nothing is known is no healthy one."""
-        found = fleet.status()
-        assert (found.total, found.percent, found.good) == (0, None, False)
-
-    def test_a_pod_that_was_replaced_counts_no_more(self, fleet: Fleet, client: Any) -> None:
-        """One that came to the same host after another was gone takes its place."""
-        now = client.time()[0]
-        pod_line(client, "a/1/app", at=600)
-        pod_line(client, "a/2/app", since=now - 300)
-        pod_line(client, "b/1/app", at=600)
-        pod_line(client, "b/2/app", since=now - 900)
-        found = fleet.status()
-        assert [each.id for each in found.replicas] == ["a/2/app", "b/2/app", "b/1/app"]
-        assert (found.total, found.healthy) == (3, 2)
-
-    def test_after_an_hour_a_pod_is_forgotten(self, fleet: Fleet, client: Any) -> None:
-        """It is listed no more, and whoever announces itself removes it."""
-        pod_line(client, "old/1/app", at=3601)
-        pod_line(client, "new/1/app", at=3500)
-        assert [each.host for each in fleet.status().replicas] == ["new"]
-        with fleet._connect() as store:
-            store.forget()
-            store.forget()
-        assert set(client.hgetall(PODS)) == {"probekit", "new/1/app"}
-
-    def test_what_another_version_announces_is_counted(self, fleet: Fleet, client: Any) -> None:
-        """A rolling upgrade of probekit hides no pod."""
-        pod_line(client, "a/1/app")
-        pod_line(client, "b/1/app", version=2)
-        pod_line(client, "c/1/app", workers="many")
-        pod_line(client, "d/1/app", since=None)
-        found = fleet.status()
-        assert ([each.host for each in found.replicas], found.unreadable) == (["a"], 3)
-
-    def test_another_applications_hash_is_left_alone(self, fleet: Fleet, client: Any) -> None:
-        """Neither read nor added to."""
-        client.hset(PODS, "user:1", "anna")
-        with pytest.raises(FleetError, match=f"{PODS} holds a hash that probekit has not written"):
-            fleet.status()
-
-
 class TestRedisThatRefuses:
     def refused(self, url: str, match: str, *, answered: bool, timeout: float = 1.0) -> None:
         """Every act fails with these words, in time and without the password."""
@@ -308,6 +212,19 @@ class TestRedisThatRefuses:
         """Whatever else listens there."""
         with no_redis(answer) as port:
             self.refused(f"redis://127.0.0.1:{port}", match, answered=False)
+
+    @pytest.mark.parametrize("credentials", [":hunter2", "anna:hunter2", "hunter2", ":" + LONG])
+    @pytest.mark.parametrize("command", ["AUTH", "HELLO"])
+    def test_a_server_that_repeats_the_password(self, credentials: str, command: str) -> None:
+        """One that does not know a command shows its arguments; the traceback does not, either."""
+        shown = credentials.rpartition(":")[2][:40]
+        answer = f"-ERR unknown command '{command}', with args beginning with: 'a' '{shown}' \r\n"
+        with no_redis(answer.encode()) as port:
+            fleet = Fleet(f"redis://{credentials}@127.0.0.1:{port}", app="shop")
+            with pytest.raises(FleetError, match="unknown command") as caught:
+                fleet.status()
+        told = "".join(traceback.format_exception(caught.value))
+        assert "hunter2" not in told
 
     def test_a_replica_shows_and_turns_nothing(
         self, start_redis: Callable[..., RedisServer]

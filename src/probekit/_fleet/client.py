@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from probekit.exceptions import ConfigurationError, MissingExtraError
 
@@ -26,7 +26,15 @@ __all__ = ["Source"]
 Pool: Any = ConnectionPool  # neither has many types
 SentinelPool: Any = SentinelConnectionPool
 
-SCHEMES = ("redis", "rediss", "unix")
+SCHEMES = ("redis://", "rediss://", "unix://")
+
+FORM = (
+    "write redis://USER:PASSWORD@HOST:6379/0, and in the password / ? # @ [ ] % as %2F %3F %23 %40 "
+    "%5B %5D %25"
+)
+
+# A server that does not know AUTH or HELLO repeats what follows it: the password, or its beginning.
+REPEATED = re.compile("with args beginning with.*", re.DOTALL)
 
 # What the application's client keeps for itself: how long it waits and how often it tries again,
 # and the objects by which redis-py ties a connection to its pool.
@@ -66,7 +74,8 @@ class Source:
             )
         self.timeout: float = timeout
         given: dict[str, Any] = self._pool.connection_kwargs
-        self._secret: str | None = given.get("password")
+        # Who forgets the colon before a password has given it as the user.
+        self._secret: str | None = given.get("password") or given.get("username")
         self.address: str = address_of(self._pool, given)
         self.connect()  # an option that no connection takes is found here, and not in a thread
 
@@ -98,32 +107,49 @@ class Source:
 
     def scrub(self, text: str) -> str:
         """Return a text as one line, not too long, without the password."""
-        text = text.rpartition(" of pipeline caused error: ")[2]
-        if self._secret:
-            text = text.replace(self._secret, "***")
+        text = self._hide(text.rpartition(" of pipeline caused error: ")[2])
         return (text if text.isprintable() else ascii(text)[1:-1])[:200]
+
+    def cause(self, error: Exception) -> Exception | None:
+        """Return an error that may stand in a traceback; None if the password stands in it."""
+        return error if self._hide(str(error)) == str(error) else None
+
+    def _hide(self, text: str) -> str:
+        text = REPEATED.sub("***", text)
+        return text.replace(self._secret, "***") if self._secret else text
 
 
 def check_url(url: str) -> None:
-    """Refuse what is no URL of a Redis, without showing it: it may hold the password."""
+    """Refuse what is no URL of a Redis, without showing any of it.
+
+    Where a character of the password is not encoded, the URL falls apart at it, and whatever part
+    one looks at may be the password's.
+    """
+    if not url.startswith(SCHEMES):
+        wrong = f"must begin with one of {', '.join(SCHEMES)}"
+    else:
+        wrong = fault_of(url)
+    if wrong:  # out here, so that no error of urlsplit() with its text goes along
+        raise ConfigurationError(f"fleet: the URL of Redis {wrong}; {FORM}")
+
+
+def fault_of(url: str) -> str:
+    """Return what is wrong behind the scheme, or an empty string."""
     try:
         parts = urlsplit(url)
+    except ValueError:
+        return "makes no sense: a [ or ] belongs to an IPv6 address"
+    if "@" in parts.path + parts.query + parts.fragment:
+        return "has an @ after its host, so something in the password is not encoded"
+    try:
         port = parts.port
-    except ValueError as error:
-        raise ConfigurationError(f"fleet: the URL of Redis makes no sense: {error}") from None
-    if parts.scheme not in SCHEMES or not url.startswith(f"{parts.scheme}://"):
-        known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
-        raise ConfigurationError(
-            f"fleet: the URL of Redis must begin with one of {known}, got "
-            f"{parts.scheme[:20] or 'no scheme'!r}; write redis://HOST:6379/0"
-        )
+    except ValueError:
+        return "names a port that is no number from 1 to 65535"
     if port == 0:
-        raise ConfigurationError("fleet: the URL of Redis names port 0; leave it out for 6379")
+        return "names port 0, which nobody listens on"
     if parts.scheme != "unix" and not re.fullmatch(r"/?\d*", parts.path):
-        raise ConfigurationError(
-            f"fleet: what follows the host in the URL of Redis must be the number of a database, "
-            f"got {parts.path[:20]!r}; write redis://HOST:6379/0"
-        )
+        return "has something after its host that is not the number of a database"
+    return ""
 
 
 def pool_of(url: str) -> Any:
@@ -135,7 +161,7 @@ def pool_of(url: str) -> Any:
     try:
         return Pool.from_url(url)
     except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"fleet: the URL of Redis makes no sense: {error}") from None
+        raise option_refused(error, dict(parse_qsl(urlsplit(url).query))) from None
 
 
 def check_options(kind: type[Any], options: Mapping[str, Any]) -> None:
@@ -143,9 +169,17 @@ def check_options(kind: type[Any], options: Mapping[str, Any]) -> None:
     try:
         kind(**options)
     except (TypeError, ValueError, RedisError) as error:
-        raise ConfigurationError(
-            f"fleet: the URL of Redis has an option that redis-py does not take: {error}"
-        ) from None
+        raise option_refused(error, options) from None
+
+
+def option_refused(error: Exception, options: Mapping[str, Any]) -> ConfigurationError:
+    """Return an error with the names of the options that redis-py complains of, and no value."""
+    words = set(re.findall(r"\w+", str(error)))
+    named = ", ".join(name for name in options if name in words) or "one of those after the ?"
+    return ConfigurationError(
+        f"fleet: the URL of Redis has an option that redis-py does not take: {named}; correct it, "
+        f"or leave it out"
+    )
 
 
 def address_of(pool: Any, options: Mapping[str, Any]) -> str:

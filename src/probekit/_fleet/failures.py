@@ -39,9 +39,9 @@ def explained(source: Source, key: str) -> Generator[None]:
     try:
         yield
     except redis.ResponseError as error:
-        raise refused(error, source, key) from error
+        raise refused(error, source, key) from source.cause(error)
     except (redis.RedisError, OSError) as error:
-        raise unreached(error, source) from error
+        raise unreached(error, source) from source.cause(error)
 
 
 def refused(error: redis.ResponseError, source: Source, key: str) -> FleetError:

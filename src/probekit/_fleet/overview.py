@@ -13,6 +13,8 @@ __all__ = ["FleetStatus", "Replica", "State", "overview"]
 
 GONE_AFTER = 10.0
 """Seconds; a pod says something every three."""
+OVERLAP = 60.0
+"""Seconds for which a pod that leaves in order may go on beside its successor."""
 
 State: TypeAlias = Literal["healthy", "starting", "draining", "unhealthy", "gone", "left"]
 
@@ -90,10 +92,11 @@ class FleetStatus(NamedTuple):
 
 def overview(app: str, census: Census, drain: Drain | None) -> FleetStatus:
     """Return what follows of what all pods said."""
+    hidden = replaced(census)
     replicas = tuple(
         replica_of(pod, census.now)
         for pod in sorted(census.pods, key=lambda pod: (pod.host, pod.since, pod.id))
-        if not replaced(pod, census)
+        if pod.id not in hidden
     )
     counted = [replica for replica in replicas if replica.state != "left"]
     healthy, starting = (
@@ -146,8 +149,25 @@ def state_of(pod: Pod, now: float) -> State:
     return "starting" if pod.unknown else "healthy"
 
 
-def replaced(pod: Pod, census: Census) -> bool:
-    """Whether another has come in the place of one that is gone: later, and on the same host."""
-    if state_of(pod, census.now) != "gone":
-        return False
-    return any(later.host == pod.host and later.since > pod.at for later in census.pods)
+def replaced(census: Census) -> set[str]:
+    """Return the pods that are gone and in whose place another one of their host has come.
+
+    Each takes the place of one at most, or a server that is restarted in order would hide one
+    beside it that has crashed. Of several it is the one that ended nearest to its beginning.
+    """
+    ended = {pod.id: pod for pod in census.pods if state_of(pod, census.now) in ("gone", "left")}
+    found: set[str] = set()
+    for later in sorted(census.pods, key=lambda pod: pod.since):
+        before = [
+            pod
+            for pod in ended.values()
+            if pod.host == later.host
+            and pod.since < later.since
+            and pod.at < later.since + (OVERLAP if pod.left else 0)
+        ]
+        if before:
+            nearest = min(before, key=lambda pod: abs(pod.at - later.since))
+            del ended[nearest.id]
+            if not nearest.left:
+                found.add(nearest.id)
+    return found

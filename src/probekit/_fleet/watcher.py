@@ -31,6 +31,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.25, 4.0
 """Seconds before another attempt; with a timeout of 1 s Redis is seen 6 s after it is back."""
 FORGET_EVERY = 100
 """Announcements."""
+MOST = 20
+"""Different complaints; a server that puts the time into its errors never says the same twice."""
 
 
 class Watcher:
@@ -55,7 +57,8 @@ class Watcher:
         self._connect = connect
         self._hear = hear
         self._describe = describe
-        self._complaints: dict[str, str] = {}
+        self._complaints: set[str] = set()
+        self._said: set[str] = set()  # since all was last well: two errors may alternate
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
         self._pid = 0
@@ -100,7 +103,7 @@ class Watcher:
             except Exception:
                 if "fault" not in self._complaints:
                     logger.exception("fleet %s: probekit failed to watch it; it goes on", self._app)
-                self._complaints["fault"] = ""
+                self._complaints.add("fault")
             self._failures += 1
             pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._failures - 1, 10))
             # All pods lose Redis at once, and should not all come back at once.
@@ -178,11 +181,14 @@ class Watcher:
         text: str,
         consequence: str = "what the switch last said stays true until its lease ends",
     ) -> None:
-        known = text in self._complaints.values()
-        self._complaints[topic] = text
-        if not known:
+        self._complaints.add(topic)
+        if text not in self._said and len(self._said) < MOST:
+            self._said.add(text)
             logger.warning("fleet %s: %s; %s", self._app, text, consequence)
 
     def _well(self, topic: str) -> None:
-        if self._complaints.pop(topic, None) is not None and not self._complaints:
+        troubled = self.troubled
+        self._complaints.discard(topic)
+        if troubled and not self.troubled:
+            self._said.clear()
             logger.info("fleet %s: Redis does what it should again", self._app)

@@ -94,9 +94,11 @@ def keys_of(app: object) -> Keys:
         ConfigurationError: If its name is none.
     """
     if not isinstance(app, str) or not NAME.fullmatch(app):
+        # Who exchanges the two arguments, or variables, gives the URL, which may hold the password.
+        got = "an address, which is not shown" if re.search("@|://", str(app)) else f"{app!s:.80}"
         raise ConfigurationError(
             f"fleet: app must be 1 to 64 letters, digits, dots, hyphens and underscores, and begin "
-            f"with a letter or a digit; got {str(app)[:80]!r}"
+            f"with a letter or a digit; got {got!r}"
         )
     return Keys(*(f"probekit:fleet:{app}:{kind}" for kind in Keys._fields))
 

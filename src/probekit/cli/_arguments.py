@@ -6,7 +6,7 @@ import argparse
 import math
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from probekit.cli._client import Endpoint, endpoint_of
 from probekit.cli._text import say
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     AddParser: TypeAlias = Callable[..., argparse.ArgumentParser]
 
-__all__ = ["EXIT_CODES", "Options", "above_zero", "parse"]
+__all__ = ["EXIT_CODES", "Options", "Parser", "above_zero", "parse"]
 
 URL_VARIABLE = "PROBEKIT_URL"
 TOKEN_VARIABLE = "PROBEKIT_ADMIN_TOKEN"  # noqa: S105 - the name of a variable
@@ -33,6 +33,19 @@ exit codes:
     2  it could not be asked, or the command line is wrong
   130  Ctrl-C{more}
 """
+
+
+class Parser(argparse.ArgumentParser):
+    """Does not repeat a URL that it did not expect: it may hold a password."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with 2."""
+        if "@" in message or "://" in message:
+            message = (
+                "an argument, which is not shown since it may hold a password, stands where it "
+                "does not belong; a URL follows its option"
+            )
+        super().error(message)
 
 
 class Options(argparse.Namespace):
@@ -76,7 +89,7 @@ def parse(argv: Sequence[str] | None) -> Options:
     Raises:
         SystemExit: After the help or the version, with 0, or for what makes no sense, with 2.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="probekit",
         description="Turn and read the drain of a service, from inside its container.",
         epilog="`probekit COMMAND --help` shows the options, defaults and exit codes of a command.",
@@ -222,7 +235,8 @@ def endpoint_from(given: str | None) -> Endpoint:
     try:
         return endpoint_of(url)
     except ValueError as error:
-        raise ValueError(f"{source}: {url!a} is no URL to ask: {error}") from None
+        shown = "this" if "@" in url else ascii(url)  # it may hold a password
+        raise ValueError(f"{source}: {shown} is no URL to ask: {error}") from None
 
 
 def token_from(path: str | None) -> str | None:

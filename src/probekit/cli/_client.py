@@ -58,12 +58,12 @@ def endpoint_of(url: str) -> Endpoint:
     """
     if not (url.isascii() and url.isprintable()) or " " in url:
         raise ValueError("it must consist of printable ASCII characters, without spaces")
+    if "@" in url:  # before its parts are looked at, whose errors show them
+        raise ValueError("it must not hold credentials, which `ps` shows: see --token-file")
     parts = urlsplit(url)
     port = parts.port  # raises a ValueError that says it all
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("it must look like http://127.0.0.1:8000")
-    if "@" in parts.netloc:
-        raise ValueError("it must not hold credentials, which `ps` shows: see --token-file")
     if "?" in url or "#" in url:
         raise ValueError("it must end with the path: no ? and no #")
     secure = parts.scheme == "https"

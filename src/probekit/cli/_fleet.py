@@ -8,7 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from probekit.cli._arguments import EXIT_CODES, above_zero
+from probekit.cli._arguments import EXIT_CODES, Parser, above_zero
 from probekit.cli._drain import caller
 from probekit.cli._text import drain_lines, say, shown, span
 from probekit.exceptions import ConfigurationError, FleetError, MissingExtraError
@@ -105,7 +105,7 @@ def parse(argv: Sequence[str]) -> Options:
     Raises:
         SystemExit: After the help, with 0, or for what makes no sense, with 2.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="probekit fleet",
         description="Turn and read the drain of all replicas of an application.",
         allow_abbrev=False,
