@@ -157,6 +157,7 @@ def test_a_process_alone_shares_nothing() -> None:
     pod = Pod(name="alone", environment={"PROBEKIT_SCOPE": "process"})
     assert (pod.changed("drain"), pod.read("drain", DRAIN)) == (False, DRAIN)
     assert (pod.write("drain", DRAIN), pod.workers()) == (False, [])
+    pod.overrule("drain")
     pod.leave()
 
 

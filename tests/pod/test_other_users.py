@@ -9,7 +9,7 @@ import pytest
 
 from tests.waiting import wait_until
 
-from ._workers import NOBODY, Worker, names_in, namespaces, open_to_all
+from ._workers import NOBODY, Worker, agree, names_in, namespaces, open_to_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -190,6 +190,7 @@ def test_a_drain_that_could_not_be_shared_is_shared_when_it_can_be(runtime: Path
         worker.ask("path")
         worker.ask("fill")
         worker.ask("drain", reason="deploy")
+        assert "app.drain.waits" in worker.ask("files")
         worker.ask("make_room")
 
         def written() -> bool:
@@ -197,6 +198,30 @@ def test_a_drain_that_could_not_be_shared_is_shared_when_it_can_be(runtime: Path
             return "app.drain.json" in worker.ask("files")
 
         wait_until(written, "what the worker knows", patience=2)
+        assert "app.drain.waits" not in worker.ask("files")
         shown = worker.ask("ask", "GET", "/admin/drain")[1]
         assert (shown["scope"], shown["scope_reason"]) == ("container", None)
         assert shown["draining"]["reason"] == "deploy"
+
+
+def test_a_drain_that_could_not_be_shared_ends_with_a_word_from_another(runtime: Path) -> None:
+    """A DELETE that met a worker which never heard of the drain, while there was no room."""
+    full = mounted(f"mount -t tmpfs -o size=16k,nr_inodes=50 none {runtime}")
+    with Worker(runtime, before=full) as worker:
+        worker.ask("path")
+        worker.ask("fill")
+        worker.ask("drain", reason="deploy")
+        beside = (
+            "nsenter",
+            f"--target={worker.pid}",
+            "--preserve-credentials",
+            "--user",
+            "--mount",
+        )
+        with Worker(runtime, before=beside) as other:
+            assert other.ask("path")[0] == worker.ask("path")[0]
+            assert other.ask("reason") is None
+            assert other.ask("undrain") is None
+            worker.ask("make_room")
+            agree(None, worker, other)
+            assert list(worker.ask("files")) == []

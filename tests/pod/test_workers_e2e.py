@@ -55,8 +55,8 @@ def late_answers(server: Running, done: Event) -> list[tuple[float, int]]:
     return seen
 
 
-def test_one_post_drains_all_within_50_ms(server: Running) -> None:
-    """Whoever asks later than that over a fresh connection gets 503, whichever worker it meets."""
+def last_open(server: Running) -> float:
+    """Drain it under load; return when the last question came, after the POST, that got 200."""
     done = Event()
     with ThreadPoolExecutor(3) as askers:
         asking = [askers.submit(late_answers, server, done) for _ in range(3)]
@@ -66,12 +66,29 @@ def test_one_post_drains_all_within_50_ms(server: Running) -> None:
         time.sleep(0.3)
         done.set()
         seen = [answer for asker in asking for answer in asker.result(10)]
-    late = max((at - drained for at, status in seen if status == 200), default=0.0)
-    answers = server.answers()
-    pids = {answer.headers["x-pid"] for answer in answers}
-    say(f"{server.kind}: the last 200 {late * 1000:.1f} ms after the POST, {len(pids)} workers")
-    assert [answer.status for answer in answers] == [503] * 200
-    assert late < 0.25  # 0.05 on a machine that does nothing else
+    assert {status for _, status in seen} == {200, 503}, "it was asked before and after"
+    return max(0.0, *(at - drained for at, status in seen if status == 200))
+
+
+def test_one_post_drains_all_within_50_ms(server: Running) -> None:
+    """Whoever asks later than that over a fresh connection gets 503, whichever worker it meets.
+
+    One good run of three proves that the mechanism takes no longer: what makes a run slow is the
+    machine, if it has other work. None of the three may take longer than 250 ms.
+    """
+    taken: list[float] = []
+    pids: set[str] = set()
+    while not taken or (min(taken) >= 0.05 and len(taken) < 3):
+        server.undrain()
+        server.settle(200, "all take work")
+        taken.append(last_open(server))
+        answers = server.answers()
+        assert [answer.status for answer in answers] == [503] * 200
+        pids |= {answer.headers["x-pid"] for answer in answers}
+    late = ", ".join(f"{seconds * 1000:.1f} ms" for seconds in taken)
+    say(f"{server.kind}: the last 200 {late} after the POST, {len(pids)} workers")
+    assert min(taken) < 0.05, late
+    assert max(taken) < 0.25, late
     assert len(pids) >= 2
 
 

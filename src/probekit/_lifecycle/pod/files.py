@@ -19,6 +19,7 @@ __all__ = [
     "read",
     "remove",
     "remove_drafts",
+    "touch",
     "write",
 ]
 
@@ -103,6 +104,16 @@ def remove(directory: int, name: str) -> None:
         os.unlink(name, dir_fd=directory)
 
 
+def touch(directory: int, name: str) -> None:
+    """Make an empty file, if there is none.
+
+    Raises:
+        OSError: If there can be no such file.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    os.close(os.open(name, flags, 0o600, dir_fd=directory))
+
+
 NEVER = (0, 0, 0)
 """What no file looks like, nor none: there was no look yet."""
 
@@ -116,6 +127,11 @@ class Watched:
     def __init__(self, name: str) -> None:
         self.name = name
         self._seen: tuple[int, int, int] | None = NEVER
+
+    @property
+    def known(self) -> bool:
+        """Whether there was a look."""
+        return self._seen != NEVER
 
     def changed(self, directory: int) -> bool:
         """Whether it is another one than at the last look.
@@ -133,6 +149,15 @@ class Watched:
         changed = seen != self._seen
         self._seen = seen
         return changed
+
+    def replaced(self, directory: int) -> bool:
+        """Whether it is another one than at the last look, if there was one.
+
+        Raises:
+            OSError: If the directory cannot be looked at.
+        """
+        known = self.known
+        return self.changed(directory) and known
 
     def forget(self) -> None:
         """Take the next look for the first."""

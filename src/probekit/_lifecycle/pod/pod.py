@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from probekit._core.forked import renew_when_forked
@@ -63,6 +64,9 @@ class Pod:
         self._records = {
             name: files.Watched(f"{self._prefix}.{name}.json") for name in ("drain", "fleet")
         }
+        self._marks = {
+            name: files.Watched(f"{self._prefix}.{name}.waits") for name in self._records
+        }
 
     @property
     def scope(self) -> str:
@@ -92,14 +96,21 @@ class Pod:
         directory = self._open()
         if directory is None:
             return False
-        if record in self._unwritten:
-            self.write(record, self._last[record])  # the disk may have room again
-            return False
+        watched, mark = self._records[record], self._marks[record]
         try:
-            return self._records[record].changed(directory) and not self._vanished(directory)
+            if record not in self._unwritten:
+                return watched.changed(directory) and not self._vanished(directory)
+            overruled = watched.replaced(directory) or (mark.known and mark.changed(directory))
+            if overruled and self._vanished(directory):
+                return False
         except OSError as error:
             self._complain(f"cannot look at {self.path}: {error.strerror}")
             return False
+        if overruled:
+            self._settled(record)
+        else:
+            self._put(record, self._last[record], directory)  # the disk may have room again
+        return overruled
 
     def read(self, record: str, default: Shared | None) -> Shared | None:
         """Return what stands in ``record``; ``default`` if that makes no sense."""
@@ -124,24 +135,47 @@ class Pod:
         directory = self._open()
         if directory is None:
             return False
-        watched = self._records[record]
-        watched.forget()  # or what another writes next could look like what there was before
+        self._marks[record].forget()
+        with suppress(OSError):
+            self._records[record].changed(directory)  # what stands there now is older than this
+        return self._put(record, value, directory)
+
+    def _put(self, record: str, value: Shared | None, directory: int) -> bool:
+        watched, mark = self._records[record], self._marks[record]
         try:
             if value is None:
                 files.remove(directory, watched.name)
             else:
                 files.write(directory, watched.name, shared_content(value))
+            files.remove(directory, mark.name)
         except OSError as error:
             if self._vanished(directory):
                 return self._open() is not None and self.write(record, value)
             self._unwritten.add(record)
             self.obstacle = f"cannot write in {self.path}: {error.strerror}"
             self._complain(f"{self.obstacle}; this worker alone knows of the drain")
+            if not mark.known:
+                with suppress(OSError):  # a disk that is full mostly has room for an empty file
+                    files.touch(directory, mark.name)
+                    mark.changed(directory)
             return False
+        watched.forget()  # or what another writes next could look like what there was before
+        self._settled(record)
+        return True
+
+    def _settled(self, record: str) -> None:
         self._unwritten.discard(record)
         if not self._unwritten:
             self.obstacle = None
-        return True
+
+    def overrule(self, record: str) -> None:
+        """Have a worker that could not write its word drop it; the others never heard of it."""
+        directory = self._open()
+        if directory is not None:
+            try:
+                files.remove(directory, self._marks[record].name)
+            except OSError as error:
+                self._complain(f"cannot write in {self.path}: {error.strerror}")
 
     # -- startup ------------------------------------------------------------------------------
 
