@@ -25,6 +25,7 @@ class Cell(NamedTuple):
         status: The exit status after SIGTERM, as a shell counts.
         ci: Whether every change is tried on it.
         hurried: Why the server's own limits cut the drain, so that nothing is expected of it.
+        late: For how many seconds the server itself may keep the signal from its workers.
         app: The application, in `tests.e2e.servers.APPS`.
     """
 
@@ -34,6 +35,7 @@ class Cell(NamedTuple):
     status: int = 0
     ci: bool = False
     hurried: str = ""
+    late: float = 0.0
     app: str = "rolling"
 
 
@@ -46,6 +48,11 @@ def wsgi(on: str, *options: str, ci: bool = False, hurried: str = "") -> Cell:
     """Return a cell for the application that knows no lifespan."""
     return Cell(on, options, workers=0, ci=ci, hurried=hurried, app="rolling_wsgi")
 
+
+SUPERVISOR = 0.5
+"""Seconds between two looks of uvicorn's supervisor for signals, which it then passes on."""
+EVENT = 0.1
+"""Seconds between two looks of hypercorn's workers at an event of the master's."""
 
 KILL = ("--workers-kill-timeout", "1")
 KILLED = "--workers-kill-timeout is shorter than the drain"
@@ -63,10 +70,12 @@ GUNICORN_UVLOOP = ("--asgi-loop", "uvloop")
 CELLS: Mapping[str, Cell] = {
     "uvicorn/asyncio": Cell("uvicorn-asyncio", status=TERMINATED, ci=True),
     "uvicorn/uvloop": Cell("uvicorn-uvloop", status=TERMINATED, ci=True),
-    "uvicorn/workers2": Cell("uvicorn-uvloop", workers(2), workers=2, ci=True),
-    "uvicorn/workers2-asyncio": Cell("uvicorn-asyncio", workers(2), workers=2),
+    "uvicorn/workers2": Cell("uvicorn-uvloop", workers(2), workers=2, ci=True, late=SUPERVISOR),
+    "uvicorn/workers2-asyncio": Cell("uvicorn-asyncio", workers(2), workers=2, late=SUPERVISOR),
     "uvicorn/limit": Cell("uvicorn-uvloop", LIMIT, status=TERMINATED),
-    "uvicorn/limit-workers2": Cell("uvicorn-uvloop", workers(2, *LIMIT), workers=2),
+    "uvicorn/limit-workers2": Cell(
+        "uvicorn-uvloop", workers(2, *LIMIT), workers=2, late=SUPERVISOR
+    ),
     "uvicorn/reload": Cell("uvicorn-uvloop", RELOAD),
     "gunicorn/uvicorn-worker": Cell("gunicorn-uvicorn", workers(2), workers=2, ci=True),
     "gunicorn/uvicorn-worker-w1": Cell("gunicorn-uvicorn", workers(1)),
@@ -80,11 +89,11 @@ CELLS: Mapping[str, Cell] = {
     "hypercorn/asyncio": Cell("hypercorn-asyncio", workers(0), ci=True),
     "hypercorn/uvloop": Cell("hypercorn-uvloop", workers(0)),
     "hypercorn/trio": Cell("hypercorn-trio", workers(0), ci=True),
-    "hypercorn/asyncio-w1": Cell("hypercorn-asyncio", workers(1)),
-    "hypercorn/asyncio-w2": Cell("hypercorn-asyncio", workers(2), workers=2),
-    "hypercorn/uvloop-w2": Cell("hypercorn-uvloop", workers(2), workers=2),
-    "hypercorn/trio-w1": Cell("hypercorn-trio", workers(1)),
-    "hypercorn/trio-w2": Cell("hypercorn-trio", workers(2), workers=2),
+    "hypercorn/asyncio-w1": Cell("hypercorn-asyncio", workers(1), late=EVENT),
+    "hypercorn/asyncio-w2": Cell("hypercorn-asyncio", workers(2), workers=2, late=EVENT),
+    "hypercorn/uvloop-w2": Cell("hypercorn-uvloop", workers(2), workers=2, late=EVENT),
+    "hypercorn/trio-w1": Cell("hypercorn-trio", workers(1), late=EVENT),
+    "hypercorn/trio-w2": Cell("hypercorn-trio", workers(2), workers=2, late=EVENT),
     "granian/1": Cell("granian-uvloop", workers(1), ci=True),
     "granian/2": Cell("granian-uvloop", workers(2), workers=2, ci=True),
     "granian/1-asyncio": Cell("granian-asyncio", workers(1)),

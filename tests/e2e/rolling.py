@@ -15,6 +15,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
+from statistics import median_low
 from typing import TYPE_CHECKING
 
 from tests.waiting import wait_until
@@ -42,8 +43,11 @@ LEAVE = 10.0
 AGAIN = 1.5
 """Seconds after which the second signal is sent, if one is wanted."""
 
-SOON = 1.0
-"""Seconds after the signal in which readiness must fail; an idle machine needs milliseconds."""
+SOON = 0.05
+"""Seconds after a worker has got the signal in which its readiness must fail."""
+
+LATEST = 1.0
+"""Seconds after the signal in which readiness must fail even where the machine was busy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,9 +126,20 @@ class Result:
                 found.append(f"{departure.orphans} processes left behind")
             if departure.unready is None:
                 found.append("readiness did not fail after the signal")
-            elif departure.unready > SOON:
+            elif departure.unready > LATEST:
                 found.append(f"readiness failed only {departure.unready:.2f} s after the signal")
-        return found
+        return found + self._of_the_better_half()
+
+    def _of_the_better_half(self) -> list[str]:
+        """Return whether readiness failed too late in more than half of the restarts.
+
+        Of two the better one counts: that the other was slower may be the machine's doing.
+        """
+        known = [each.unready for each in self.departures if each.unready is not None]
+        limit = SOON + self.cell.late
+        if not known or (took := median_low(known)) <= limit:
+            return []
+        return [f"readiness failed {took * 1000:.0f} ms after the signal, not {limit * 1000:.0f}"]
 
 
 class Instance:

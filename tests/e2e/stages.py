@@ -37,16 +37,20 @@ ON = (
     "gunicorn/asgi-w1",
     "granian/1",
     "daphne",
+    "uvicorn/workers2",
+    "granian/2",
 )
-"""The cells that moments are played on: each has one process with the application."""
+"""The cells that moments are played on: the application is in one process, or in two."""
 
-SUPERVISED = frozenset(name for name in ON if name.startswith(("gunicorn", "granian")))
+SUPERVISED = frozenset(
+    name for name in ON if name.startswith(("gunicorn", "granian", "uvicorn/workers"))
+)
 """Where the application is in a child of the process that gets the signal."""
 
 LEAVE = 4.0
 """Seconds that leaving may take beside the drain, on a busy machine; it hangs if it takes more."""
 SOON = 0.5
-"""Seconds after the signal in which readiness must fail."""
+"""Seconds after a worker has got the signal in which its readiness must fail."""
 
 ORCHESTRATORS = (
     "KUBERNETES_SERVICE_HOST",
@@ -56,6 +60,8 @@ ORCHESTRATORS = (
     "FLY_ALLOC_ID",
 )
 """What probekit takes for a sign of one; these servers see none."""
+SETTINGS = ("PROBEKIT_DRAIN_DELAY", "PROBEKIT_SCOPE")
+"""What probekit may have been told for something else than these servers."""
 
 
 class Stage(Server):
@@ -76,7 +82,8 @@ class Stage(Server):
             self.app = directory / self.app.name
             self.app.write_bytes((APPS / "moments.py").read_bytes())
             options += ["--reload-dir", str(directory)]
-        forget = [f"--unset={variable}" for variable in (*ORCHESTRATORS, "PROBEKIT_DRAIN_DELAY")]
+        # As in real life a drain reaches every worker, also where the tests have set the scope.
+        forget = [f"--unset={variable}" for variable in (*ORCHESTRATORS, *SETTINGS)]
         given = [] if moment.delay is None else [f"PROBEKIT_DRAIN_DELAY={moment.delay}"]
         paths = [str(self.app.parent), os.environ.get("PYTHONPATH")]
         command = [sys.executable, "-m", *SERVERS[on](self.app, port, *options)]
@@ -92,9 +99,10 @@ class Stage(Server):
             PYTHONPATH=os.pathsep.join(filter(None, paths)),
             XDG_RUNTIME_DIR=str(directory),  # where gunicorn puts its control socket
         )
-        self.supervised = cell in SUPERVISED
+        self.cell = CELLS[cell]
         self.plain = plain
         self.began = 0.0
+        self.last = 0.0
         self.ended: float | None = None
         self._directory = directory
 
@@ -102,14 +110,16 @@ class Stage(Server):
         """Return the processes that left this note."""
         return [int(note.stem) for note in self._directory.glob(f"*.{what}")]
 
-    def await_note(self, what: str) -> int:
-        """Return the process that leaves this note."""
-        wait_until(lambda: bool(self.noted(what)) or not self.running(), f"it notes {what}")
+    def await_note(self, what: str, *, by: int = 1) -> int:
+        """Return a process that leaves this note, when so many have."""
+        wait_until(lambda: len(self.noted(what)) >= by or not self.running(), f"it notes {what}")
         return self.noted(what)[0]
 
     def await_service(self) -> None:
-        """Return when it is ready; the bare application, when it answers."""
+        """Return when every worker has started and one is ready, or answers if it is bare."""
         path = "/" if self.plain else "/readyz"
+        if self.cell.workers:
+            self.await_note("started", by=self.cell.workers)
         wait_until(lambda: self.answers(path) == 200 or not self.running(), "it is ready")
 
     def answers(self, path: str, method: str = "GET", *, patience: float = 3.0) -> int | None:
@@ -120,7 +130,8 @@ class Stage(Server):
 
     def send(self, number: signal.Signals = signal.SIGTERM, *, to: int | None = None) -> None:
         """Send a signal; the first of them begins the moment."""
-        self.began = self.began or time.monotonic()
+        self.last = time.monotonic()
+        self.began = self.began or self.last
         with suppress(ProcessLookupError):
             os.kill(to or self.pid, number)
 
@@ -191,6 +202,8 @@ class Moment(NamedTuple):
         soon: Seconds in which readiness must fail; None: nobody can be served meanwhile.
         drains: Whether it drains; if not, readiness is none of the matter.
         like: The moment that the bare application is played in, to compare; "" for none.
+        prompt: The moment of the bare application than which it must be as fast after the last
+            signal, where that reaches it; "" for none.
         same_log: Whether that must have printed the same.
         cells: Where it is played.
         copied: Whether it works on a copy of the application, which may be touched.
@@ -207,6 +220,7 @@ class Moment(NamedTuple):
     soon: float | None = SOON
     drains: bool = True
     like: str = ""
+    prompt: str = ""
     same_log: bool = False
     cells: tuple[str, ...] = ON
     copied: bool = False
@@ -216,9 +230,11 @@ class Moment(NamedTuple):
         """Return for how many seconds after the signal everything must be served."""
         if not self.drains:
             return 0.0
-        # A supervisor does not pass a second signal on.
-        hurried = self.least is not None and cell not in SUPERVISED
-        return (self.least if hurried else self.delay) or 0.0
+        return (self.delay if self.least is None or self.unheard(cell) else self.least) or 0.0
+
+    def unheard(self, cell: str) -> bool:
+        """Return whether the last signal is one that a supervisor does not pass on."""
+        return self.least is not None and cell in SUPERVISED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,6 +244,7 @@ class Outcome:
     Args:
         status: The exit status, as a shell counts; None if it hung.
         seconds: From the first signal to the end.
+        since: From the last signal to the end.
         started: How many lifespans had started.
         stopped: How many were shut down.
         orphans: How many processes were left behind.
@@ -239,6 +256,7 @@ class Outcome:
 
     status: int | None
     seconds: float
+    since: float
     started: int
     stopped: int
     orphans: int
@@ -268,10 +286,11 @@ def play(moment: Moment, cell: str, *, plain: bool = False) -> Outcome:
             with suppress(TimeoutError):
                 code = stage.wait(LEAVE + (0.0 if plain else moment.lasts(cell)))
                 status = code if code >= 0 else 128 - code
-            seconds = (stage.ended or time.monotonic()) - stage.began
+            ended = stage.ended or time.monotonic()
             return Outcome(
                 status=status,
-                seconds=seconds,
+                seconds=ended - stage.began,
+                since=ended - (stage.last or stage.began),
                 orphans=clear(stage, hung=status is None),
                 started=len(stage.noted("started")),
                 stopped=len(stage.noted("stopped")),

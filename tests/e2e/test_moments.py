@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from .moments import MOMENTS, complaints
+from .moments import MOMENTS
 from .stages import ON, play
+from .verdicts import complaints, tardy
 
 pytestmark = [
     pytest.mark.timeout(60),
@@ -16,12 +17,17 @@ pytestmark = [
 ]
 
 EVERYTHING = "uvicorn/asyncio"
-"""Where every moment is played; `python -m tests.e2e.moments` plays all of them everywhere."""
+"""Where every moment is played; `scripts/moments` plays all of them everywhere."""
 
 DRAINS = [
     *((name, EVERYTHING) for name, moment in MOMENTS.items() if moment.drains),
     ("blocked", "uvicorn/uvloop"),
-    *(("blocked-past", cell) for cell in ON if not cell.startswith("uvicorn")),
+    *(("blocked-past", cell) for cell in ON if not cell.startswith("uvicorn/")),
+    *(
+        (name, cell)
+        for cell in ("uvicorn/workers2", "granian/2")
+        for name in ("blocked", "twice", "drained")
+    ),
     ("twice", "hypercorn/asyncio"),
     ("twice", "gunicorn/asgi-w1"),
     ("nested", "hypercorn/trio"),
@@ -43,6 +49,15 @@ AS_WITHOUT = [
     ("zero", "gunicorn/uvicorn-worker-w1"),
 ]
 
+IMPATIENT = [
+    *(("again", cell) for cell in ON if not MOMENTS["again"].unheard(cell)),
+    ("interrupt", EVERYTHING),
+    ("interrupt", "hypercorn/asyncio"),
+    ("interrupt", "gunicorn/asgi-w1"),
+    ("interrupted", EVERYTHING),
+    ("interrupted", "hypercorn/asyncio"),
+]
+
 
 @pytest.mark.parametrize(("name", "cell"), DRAINS)
 def test_whatever_the_moment_it_drains_and_leaves_in_order(name: str, cell: str) -> None:
@@ -58,6 +73,27 @@ def test_where_nothing_is_drained_it_is_as_without_the_library(name: str, cell: 
     outcome = play(MOMENTS[name], cell)
 
     assert complaints(name, cell, outcome) == [], outcome.log
+
+
+@pytest.mark.parametrize(("name", "cell"), IMPATIENT)
+def test_the_last_signal_is_obeyed_within_half_a_second(name: str, cell: str) -> None:
+    """The best of three is no slower than that, beside the bare application on the server."""
+    found = ["not played"]
+    for _ in range(3):
+        found = tardy(name, cell, play(MOMENTS[name], cell).since)
+        if not found:
+            break
+
+    assert found == []
+
+
+def test_who_waits_after_the_last_signal_does_not_pass() -> None:
+    """Half a second is the limit where the server hears of the signal, and only there."""
+    assert tardy("again", EVERYTHING, 0.0) == []
+    (found,) = tardy("again", EVERYTHING, 1.2)
+    assert "left 1.20 s after the last signal, the bare application after" in found
+    assert tardy("again", "uvicorn/workers2", 9.0) == []
+    assert tardy("ready", EVERYTHING, 9.0) == []
 
 
 def test_a_thread_that_never_ends_holds_up_trio_for_a_moment_only() -> None:

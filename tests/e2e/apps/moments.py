@@ -66,8 +66,8 @@ async def lifespan(receive: Receive, send: Send) -> None:
     await receive()
     note("starting")
     await anyio.sleep(seconds("STARTING"))
-    note("started")
     await send({"type": "lifespan.startup.complete"})
+    note("started")  # and the signal is armed
     await receive()
     note("stopped")
     await send({"type": "lifespan.shutdown.complete"})
