@@ -143,7 +143,8 @@ async def test_after_sigterm_hooks_run_while_the_signal_is_held_back(server: Sta
         sigterm()
         await until(lambda: len(ran) >= 2)
         assert {seen for _, seen in ran} == {0}
-        await until(lambda: len(ran) >= 4)
+        # An application that has ended by itself hands nothing over any more.
+        await until(lambda: len(ran) >= 4 and bool(server.signals))
 
     for step in (DrainStep.BEGUN, DrainStep.HANDED_OVER):
         probes.on_drain(functools.partial(note, step.value), step=step)
