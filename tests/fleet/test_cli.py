@@ -13,7 +13,7 @@ from probekit.cli import main
 from probekit.fleet import Fleet
 from tests.waiting import free_port, wait_until
 
-from ._foreign import FALLEN_APART, PODS, SWITCH, parts_in
+from ._foreign import FALLEN_APART, SWITCH, parts_in, pod_line
 from ._service import serving
 
 if TYPE_CHECKING:
@@ -116,27 +116,8 @@ def test_what_others_wrote_cannot_steer_the_terminal(
     client: Any, where: list[str], run: Run
 ) -> None:
     """Control characters in a name are escaped; another version's pods are counted."""
-    moment = client.time()[0]
-    line = {
-        "probekit": "fleet-pod",
-        "version": 1,
-        "host": "a",
-        "application": "\x1b[2J",
-        "since": moment,
-        "at": moment,
-        "left": False,
-        "workers": 1,
-        "ready": 1,
-        "unknown": 0,
-        "draining": 0,
-        "requests": 0,
-        "websockets": 0,
-        "jobs": 0,
-        "fleet": False,
-    }
-    newer = json.dumps(line | {"version": 2})
-    lines = {"probekit": "fleet-pods", "a\x07": json.dumps(line), "b": newer}
-    client.hset(PODS, mapping=lines)
+    pod_line(client, "a\x07", host="a", application="\x1b[2J", workers=1, ready=1)
+    pod_line(client, "b", version=2)
     code, out, _ = run("status", *where)
     assert code == 0
     assert out.splitlines()[-1].split()[:3] == ["a\\x07", "healthy", "\\x1b[2J"]
@@ -145,25 +126,7 @@ def test_what_others_wrote_cannot_steer_the_terminal(
 
 def test_a_replica_that_starts_is_no_success_yet(client: Any, where: list[str], run: Run) -> None:
     """It is counted by itself, for it is neither healthy nor unhealthy."""
-    moment = client.time()[0]
-    line = {
-        "probekit": "fleet-pod",
-        "version": 1,
-        "host": "a",
-        "application": "1",
-        "since": moment,
-        "at": moment,
-        "left": False,
-        "workers": 2,
-        "ready": 1,
-        "unknown": 1,
-        "draining": 0,
-        "requests": 0,
-        "websockets": 0,
-        "jobs": 0,
-        "fleet": False,
-    }
-    client.hset(PODS, mapping={"probekit": "fleet-pods", "a": json.dumps(line)})
+    pod_line(client, "a", ready=1, unknown=1)
     code, out, _ = run("status", *where)
     assert code == 1
     assert "replicas: 1 total, 0 healthy, 1 starting, 0 unhealthy (0 % healthy)\n" in out
