@@ -108,6 +108,11 @@ def mounted(*commands: str) -> tuple[str, ...]:
     return *namespaces("mount"), "sh", "-c", script, "sh"
 
 
+def little_room(directory: Path) -> tuple[str, ...]:
+    """Return the same with a file system at ``directory`` that is soon full."""
+    return mounted(f"mount -t tmpfs -o size=16k,nr_inodes=50 none {directory}")
+
+
 READ_ONLY = [
     "mount -o remount,bind,ro /",
     *(f"{{ mount -o remount,bind,ro {path} || :; }} 2>&-" for path in ("/tmp", "/var/tmp")),
@@ -155,8 +160,7 @@ def test_memory_is_enough_where_there_is_no_temp_directory() -> None:
 
 def test_a_full_file_system_leaves_the_last_good_state(runtime: Path) -> None:
     """The worker that was asked drains alone, says so once, and nothing is left half written."""
-    full = mounted(f"mount -t tmpfs -o size=16k,nr_inodes=50 none {runtime}")
-    with Worker(runtime, before=full) as worker:
+    with Worker(runtime, before=little_room(runtime)) as worker:
         worker.ask("drain", reason="first")
         before = worker.ask("files")
         worker.ask("fill")
@@ -174,8 +178,7 @@ def test_a_full_file_system_leaves_the_last_good_state(runtime: Path) -> None:
 
 def test_a_drain_that_could_not_be_shared_says_so_in_the_answer(runtime: Path) -> None:
     """Whoever sent the POST does not read the log."""
-    full = mounted(f"mount -t tmpfs -o size=16k,nr_inodes=50 none {runtime}")
-    with Worker(runtime, before=full) as worker:
+    with Worker(runtime, before=little_room(runtime)) as worker:
         worker.ask("path")
         worker.ask("fill")
         shown = worker.ask("ask", "POST", "/admin/drain")[1]
@@ -185,8 +188,7 @@ def test_a_drain_that_could_not_be_shared_says_so_in_the_answer(runtime: Path) -
 
 def test_a_drain_that_could_not_be_shared_is_shared_when_it_can_be(runtime: Path) -> None:
     """The file system has room again, and the worker's next look writes what it knows."""
-    full = mounted(f"mount -t tmpfs -o size=16k,nr_inodes=50 none {runtime}")
-    with Worker(runtime, before=full) as worker:
+    with Worker(runtime, before=little_room(runtime)) as worker:
         worker.ask("path")
         worker.ask("fill")
         worker.ask("drain", reason="deploy")
@@ -206,8 +208,7 @@ def test_a_drain_that_could_not_be_shared_is_shared_when_it_can_be(runtime: Path
 
 def test_a_drain_that_could_not_be_shared_ends_with_a_word_from_another(runtime: Path) -> None:
     """A DELETE that met a worker which never heard of the drain, while there was no room."""
-    full = mounted(f"mount -t tmpfs -o size=16k,nr_inodes=50 none {runtime}")
-    with Worker(runtime, before=full) as worker:
+    with Worker(runtime, before=little_room(runtime)) as worker:
         worker.ask("path")
         worker.ask("fill")
         worker.ask("drain", reason="deploy")
