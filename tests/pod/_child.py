@@ -157,7 +157,7 @@ class Child:
         return answer == b"y" and parent == self.pod._directory
 
     def kill_writers(self, number: int, seed: int) -> tuple[int, int]:
-        """Fork a writer, kill it at any moment, and the next one; every other one writes just then.
+        """Fork a writer, kill it, and the next one: one at any moment, two in the middle.
 
         Returns:
             How many were killed, and how many of them left a draft.
@@ -166,23 +166,23 @@ class Child:
         for turn in range(number):
             pid = os.fork()
             if pid == 0:
-                self.write_for_ever()
-            time.sleep(moments.uniform(0.0, 0.02))
-            while turn % 2 and not self.has_draft(pid):
-                pass
+                if turn % 3:
+                    self.write(moments.randrange(20))
+                    stop_in("write" if turn % 3 == 1 else "replace")
+                self.write()
+            if turn % 3:
+                assert os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1])
+            else:
+                time.sleep(moments.uniform(0.0, 0.02))
             os.kill(pid, signal.SIGKILL)
             killed += os.waitpid(pid, 0)[1] == signal.SIGKILL
-            halved += self.has_draft(pid)
+            assert self.pod.path is not None
+            halved += any(f".json.{pid}." in name for name in names_in(self.pod.path))
         return killed, halved
 
-    def has_draft(self, pid: int) -> bool:
-        """Whether a process has begun a file that is not in its place yet."""
-        assert self.pod.path is not None
-        return any(f".json.{pid}." in name for name in names_in(self.pod.path))
-
-    def write_for_ever(self) -> None:
-        """Write the drain again and again, of a length that changes and that stands in it."""
-        for number in count():
+    def write(self, times: int | None = None) -> None:
+        """Write the drain so often, or for ever, of a length that changes and that stands in it."""
+        for number in count() if times is None else range(times):
             self.probes.drain(reason="x" * (number % 200), by=f"{number % 200}")
 
     def read_until(self, path: str) -> tuple[int, int]:
@@ -199,6 +199,20 @@ class Child:
             good = content is None or len(content["reason"]) == int(content["by"])
             whole, broken = whole + good, broken + (not good)
         return whole, broken
+
+
+def stop_in(call: str) -> None:
+    """Have this process stop, as SIGSTOP does, in a call of the system: ``os.write`` half-way."""
+    goes_on = getattr(os, call)
+
+    def stop(*args: Any, **options: Any) -> object:
+        if call == "write":
+            descriptor, data = args
+            goes_on(descriptor, data[: len(data) // 2])
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return goes_on(*args, **options)
+
+    setattr(os, call, stop)
 
 
 def rehearse() -> None:

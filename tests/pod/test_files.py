@@ -254,7 +254,10 @@ def test_looking_leaves_no_descriptor_open(directory: int) -> None:
 def test_a_worker_that_is_killed_in_the_middle_of_writing_leaves_a_whole_state(
     worker: Callable[..., Worker],
 ) -> None:
-    """120 of them, at any moment; others read all the while and never see half a file."""
+    """120 of them: at any moment, with half of it written, and before it is in its place.
+
+    Others read all the while and never see half a file.
+    """
     readers = [worker() for _ in range(2)]
     directory = Path(readers[0].ask("path")[0])
     began = time.monotonic()
@@ -275,7 +278,7 @@ def test_a_worker_that_is_killed_in_the_middle_of_writing_leaves_a_whole_state(
     assert len(last["reason"]) == int(last["by"])
     assert readers[0].ask("reason") == last["reason"]
     say(f"{halved} were killed with a draft in hand")
-    assert halved, "no writer was killed in the middle"
+    assert halved >= KILLS * 2 // 3
 
 
 def test_what_a_killed_writer_left_is_cleared_away(worker: Callable[..., Worker]) -> None:

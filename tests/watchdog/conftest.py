@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,16 @@ from ._standing import Kennel, Standing
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def _silence() -> Iterator[None]:
+    """What a log still has to say is said before the next test listens."""
+    yield
+    for thread in threading.enumerate():
+        if thread.name == "probekit:last-words":
+            thread.join(10)
+            assert not thread.is_alive()
 
 
 @pytest.fixture
