@@ -95,10 +95,10 @@ def test_checks_run_at_the_same_time() -> None:
     """Sync and async checks take as long as the slowest, here too."""
     app, probes = make()
     for number in range(5):
-        probes.readiness(lambda: time.sleep(0.1), name=f"check {number}")
+        probes.readiness(lambda: time.sleep(0.4), name=f"check {number}")
     began = time.monotonic()
     assert ask(app, "/readyz").status == 200
-    assert time.monotonic() - began < 0.4
+    assert time.monotonic() - began < 1.8
 
 
 def test_one_check_is_asked_for_by_its_name() -> None:
