@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Unpack
 
-from probekit._core.model import DrainStep
 from probekit._core.options import refuse_unknown
+from probekit._web.asgi_types import ASGIApp
 from probekit._web.endpoint import Endpoint
 from probekit._web.endpoints import EndpointOptions, Endpoints
+from probekit._web.lifespan import Lifespan, complete_lifespan
 from probekit._web.message import Request
 from probekit._web.metrics import MetricsExporter
 from probekit._web.problem import not_found
-from probekit._web.serving import MiddlewareOptions, close, split
-from probekit.exceptions import ConfigurationError
+from probekit._web.serving import MiddlewareOptions, split
+from probekit._web.websocket import WebSocket
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from probekit._lifecycle.service import Service
+    from probekit._web.asgi_types import Message, Receive, Scope, Send
     from probekit._web.message import Response
-    from probekit._web.side import Side
     from probekit.probes import Probes
 
 __all__ = [
@@ -32,14 +33,7 @@ __all__ = [
     "probe_app",
 ]
 
-Scope: TypeAlias = MutableMapping[str, Any]
-Message: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
-ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
-
 CLOSE = (b"connection", b"close")
-GOING_AWAY = "the server is going away; connect again"
 
 
 class ProbeMiddleware:
@@ -170,14 +164,6 @@ class Nowhere(Endpoint):
 NOWHERE = Nowhere(allowed=None)
 
 
-async def complete_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
-    """Be an application whose startup and shutdown have nothing to do."""
-    await receive()
-    await send({"type": "lifespan.startup.complete"})
-    await receive()
-    await send({"type": "lifespan.shutdown.complete"})
-
-
 async def answer(
     found: tuple[Endpoint, str], service: Service, scope: Scope, receive: Receive, send: Send
 ) -> None:
@@ -223,127 +209,3 @@ def closing(scope: Scope, message: Message) -> Message:
         return message  # HTTP/2 forbids the header and has GOAWAY
     headers = [pair for pair in message.get("headers", ()) if pair[0].lower() != b"connection"]
     return {**message, "headers": [*headers, CLOSE]}
-
-
-class WebSocket:
-    """Follows a WebSocket, and closes it at the end of a drain if the plan says so.
-
-    Args:
-        service: Where it is in flight.
-        receive: The server's.
-        send: The server's.
-    """
-
-    def __init__(self, service: Service, receive: Receive, send: Send) -> None:
-        self._service = service
-        self._receive = receive
-        self._send = send
-        self._open = False
-        self._closed_here = False
-
-    async def run(self, app: ASGIApp, scope: Scope) -> None:
-        """Run the application to the end of the connection."""
-        service = self._service
-        traffic, farewells = service.traffic, service.farewells
-        if not service.served:
-            service.serving()
-        traffic.latest = now = traffic.clock()
-        traffic.websockets[self] = scope, now
-        send = self._send
-        if service.sigterm.plan.close_websockets:
-            farewells[self] = self._close
-            send = self._send_unless_closed
-        try:
-            await app(scope, self._receive, send)
-        finally:
-            del traffic.websockets[self]
-            farewells.pop(self, None)
-
-    async def _send_unless_closed(self, message: Message) -> None:
-        kind = message["type"]
-        if self._closed_here:
-            return  # the client has been told, and the server takes no more
-        if kind == "websocket.close":
-            self._open = False
-        await self._send(message)
-        if kind == "websocket.accept":
-            self._open = True
-            if self._service.steps.reached(DrainStep.HANDED_OVER):
-                await self._close()
-
-    async def _close(self) -> None:
-        """Say that the server goes away; the client comes back to another."""
-        if self._open and not self._closed_here:
-            self._closed_here = True
-            for code in (1001, 1000):  # daphne refuses to send the one that is meant for this
-                # The client may be gone, which each server tells by an exception of its own.
-                with suppress(Exception):
-                    close = {"type": "websocket.close", "code": code, "reason": GOING_AWAY}
-                    await self._send(close)
-                    return
-
-
-class Lifespan:
-    """Follows the lifespan of the application inside and lets the service live with it.
-
-    No task stands between the server and the application, so an exception of the application's
-    reaches the server as it is.
-    """
-
-    def __init__(
-        self, service: Service, receive: Receive, send: Send, *, side: Side | None = None
-    ) -> None:
-        self._service = service
-        self._receive = receive
-        self._send = send
-        self._side = side
-        self._listens = False
-        self._entered = False
-
-    async def run(self, app: ASGIApp, scope: Scope) -> None:
-        """Run the application's lifespan to its end."""
-        try:
-            await app(scope, self._received, self._sent)
-        finally:
-            try:
-                await self._leave()
-            finally:
-                await self._close()
-
-    async def _received(self) -> Message:
-        message = await self._receive()
-        if message["type"] == "lifespan.startup":
-            try:
-                self._service.starting()
-                self._entered = True
-                if self._side is not None:
-                    self._side.listen()
-                    self._listens = True
-            except ConfigurationError as error:
-                # A server takes a mere exception for an application that knows no lifespan.
-                await self._send({"type": "lifespan.startup.failed", "message": str(error)})
-                raise
-        elif message["type"] == "lifespan.shutdown":
-            # Before the application closes what its checks use.
-            await self._leave()
-        return message
-
-    async def _sent(self, message: Message) -> None:
-        kind = message["type"]
-        if kind == "lifespan.startup.complete":
-            self._service.started()
-        elif kind == "lifespan.shutdown.complete":
-            self._service.closed()
-        if kind != "lifespan.startup.complete":
-            await self._close()  # not after it: granian runs the loop no further, and would hang
-        await self._send(message)
-
-    async def _leave(self) -> None:
-        if self._entered:
-            self._entered = False
-            await self._service.stopped()
-
-    async def _close(self) -> None:
-        if self._side is not None and self._listens:
-            self._listens = False
-            await close(self._side)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from probekit import Probes
-    from probekit.asgi import ASGIApp, Message, Receive, Scope, Send
+    from probekit._web.asgi_types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["LifespanRun", "hello", "ticking", "until"]
 

@@ -9,7 +9,7 @@ from probekit import Probes
 from probekit.asgi import ProbeMiddleware
 
 if TYPE_CHECKING:
-    from probekit.asgi import Receive, Scope, Send
+    from probekit._web.asgi_types import Receive, Scope, Send
 
 __all__ = ["app"]
 

@@ -18,7 +18,7 @@ from ._apps import LifespanRun, hello, ticking, until
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from probekit.asgi import ASGIApp, Receive, Scope, Send
+    from probekit._web.asgi_types import ASGIApp, Receive, Scope, Send
 
 pytestmark = pytest.mark.anyio
 

@@ -20,7 +20,7 @@ from ._apps import LifespanRun, hello
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from probekit.asgi import Receive, Scope, Send
+    from probekit._web.asgi_types import Receive, Scope, Send
 
 pytestmark = pytest.mark.anyio
 

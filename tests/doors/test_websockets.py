@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 
     from probekit import Probes
-    from probekit.asgi import Message, Receive, Scope, Send
+    from probekit._web.asgi_types import Message, Receive, Scope, Send
 
     Step = Callable[[Receive, Send], Awaitable[object]]
 

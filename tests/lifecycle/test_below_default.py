@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-    from probekit.asgi import Receive, Scope, Send
+    from probekit._web.asgi_types import Receive, Scope, Send
 
 TERMINATED = -signal.SIGTERM
 

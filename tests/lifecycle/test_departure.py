@@ -29,7 +29,7 @@ from ._signals import DELAY, StandIn, Twisted, sigterm
 if TYPE_CHECKING:
     from probekit import Drain, Probes
     from probekit._lifecycle.departure import Events
-    from probekit.asgi import Receive, Scope, Send
+    from probekit._web.asgi_types import Receive, Scope, Send
 
 anyio_test = pytest.mark.anyio
 

@@ -17,7 +17,7 @@ from ._signals import DELAY, StandIn, sigterm
 
 if TYPE_CHECKING:
     from probekit import Probes
-    from probekit.asgi import ASGIApp, Receive, Scope, Send
+    from probekit._web.asgi_types import ASGIApp, Receive, Scope, Send
 
 pytestmark = pytest.mark.anyio
 

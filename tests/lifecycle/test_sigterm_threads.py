@@ -21,7 +21,7 @@ from tests.web._asking import make_probes
 from ._signals import Program, say
 
 if TYPE_CHECKING:
-    from probekit.asgi import Receive, Scope, Send
+    from probekit._web.asgi_types import Receive, Scope, Send
 
 
 def serving(main_thread: str, port: int, delay: float, loop: str, lives: int = 1) -> None:

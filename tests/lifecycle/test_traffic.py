@@ -14,7 +14,7 @@ from tests.fake_time import FakeClock
 from tests.web._asking import HeldClock, ask, call, make_probes, scope_of
 
 if TYPE_CHECKING:
-    from probekit.asgi import Receive, Scope, Send
+    from probekit._web.asgi_types import Receive, Scope, Send
 
 
 def test_the_oldest_are_named_first_and_the_rest_counted() -> None:

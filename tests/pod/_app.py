@@ -13,7 +13,7 @@ from probekit import Probes
 from probekit.asgi import ProbeMiddleware
 
 if TYPE_CHECKING:
-    from probekit.asgi import Message, Receive, Scope, Send
+    from probekit._web.asgi_types import Message, Receive, Scope, Send
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:

@@ -27,7 +27,7 @@ from ._asking import ask, listens
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from probekit.asgi import ASGIApp, Message, Receive, Scope, Send
+    from probekit._web.asgi_types import ASGIApp, Message, Receive, Scope, Send
 
 LOCAL = "127.0.0.1"
 

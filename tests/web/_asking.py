@@ -11,7 +11,7 @@ from probekit import Probe, Probes
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from probekit.asgi import ASGIApp, Message, Scope
+    from probekit._web.asgi_types import ASGIApp, Message, Scope
 
 __all__ = [
     "LOOPBACK",

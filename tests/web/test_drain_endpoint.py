@@ -14,7 +14,7 @@ from probekit.asgi import probe_app
 from ._asking import MOMENT, HeldClock, ask, call, make_probes, scope_of
 
 if TYPE_CHECKING:
-    from probekit.asgi import Message
+    from probekit._web.asgi_types import Message
 
 pytestmark = pytest.mark.anyio
 

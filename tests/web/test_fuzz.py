@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from probekit import Probes
-    from probekit.asgi import ASGIApp, Message, Scope
+    from probekit._web.asgi_types import ASGIApp, Message, Scope
 
 TOKEN = "0123456789abcdef-token"
 SECRETS = ("hunter2", TOKEN)

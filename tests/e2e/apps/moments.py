@@ -23,7 +23,7 @@ from probekit.asgi import ProbeMiddleware
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from probekit.asgi import ASGIApp, Message, Receive, Scope, Send
+    from probekit._web.asgi_types import ASGIApp, Message, Receive, Scope, Send
 
 NOTES = Path(os.environ["NOTES"])
 FOR_EVER = 3600.0
