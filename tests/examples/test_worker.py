@@ -229,8 +229,17 @@ def test_an_operators_drain_pauses_it(
 ) -> None:
     """It takes no more jobs and stays, until the drain is over."""
     with Worker(tmp_path / "log", REDIS_URL=redis.url, **QUICK) as worker:
-        worker.drain()
-        wait_until(lambda: blocked_clients(queue) == 0, "no consumer waits for a job any more")
+        wait_until(lambda: blocked_clients(queue) > 0, "the consumers wait for jobs")
+        assert request(worker.port, "POST", "/admin/drain").status == 202
+
+        def nobody_waits() -> bool:
+            for _ in range(20):
+                if blocked_clients(queue):
+                    return False
+                time.sleep(0.05)
+            return True
+
+        wait_until(nobody_waits, "no consumer waits for a job any more, nor begins to")
         queue.put(Job(0))
         time.sleep(0.5)  # more than a turn
         assert queue.depth() == 1

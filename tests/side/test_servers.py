@@ -173,5 +173,13 @@ def test_workers_share_one_side_port(on: str, tmp_path: Path) -> None:
         with serve(*command, side=side, runtime=tmp_path) as another:
             wait_until(lambda: another.log().count(STRANGER) == 2, "both see who else is there")
             assert f"side_port {side} is answered by process " in another.log()
+            if on == "gunicorn-preload":  # a worker that handles no signals yet would lose SIGTERM
+                handling: set[bytes] = set()
+
+                def both_handle_requests() -> bool:
+                    handling.add(get(another.port, "/pid").body)
+                    return len(handling) == 2
+
+                wait_until(both_handle_requests, "both have come to their loops")
             assert another.stop() < PATIENCE
         assert server.stop() < PATIENCE

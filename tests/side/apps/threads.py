@@ -17,7 +17,10 @@ SECONDS = float(os.environ.get("SECONDS", "3"))
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Answer late, or fork a child that stays for a while."""
+    """Answer late, or tell who answers, or fork a child that stays for a while."""
+    if environ["PATH_INFO"] == "/pid":
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [str(os.getpid()).encode()]
     if environ["PATH_INFO"] == "/fork":
         child = os.fork()
         if child == 0:
