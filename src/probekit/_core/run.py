@@ -89,8 +89,13 @@ class Run(Steps):
         if state.check.is_async:
             context = state.context.copy()
             self._task = self.loop.spawn(self._on_loop, name=state.label, context=context)
-        else:
+            return
+        try:
             self._thread = state.thread.submit(self._on_thread)
+        except RuntimeError as error:  # the next run may get one
+            message = "no thread could be started"
+            self.outcome = Outcome(Status.UNHEALTHY, message, error=error, could_run=False)
+            self._finished(self)
 
     def move(self, loop: Loop) -> bool:
         """Tell ``loop`` of its end, now that the loop it began on has ended; False if it is lost.
