@@ -141,13 +141,19 @@ class Run(Steps):
     def _plan_end(self, now: float, *, at_least: float) -> None:
         if self._task is not None and self._unarm is None:
             remaining = self.state.check.cancel_after - (now - self.started)
-            self._unarm = self.loop.call_later(max(at_least, remaining), self.give_up)
+            self._arm(max(at_least, remaining), self.give_up)
+
+    def _arm(self, delay: float, end: Callable[[], None]) -> None:
+        """Plan its end; what was planned before would come to it once more."""
+        if self._unarm is not None:
+            self._unarm()
+        self._unarm = self.loop.call_later(delay, end)
 
     def give_up(self, grace: float = GRACE) -> None:
         """Cancel it, and see to it that it ends; for async checks, since no thread can be."""
         self.given_up = True
         cast("Task", self._task).cancel()
-        self._unarm = self.loop.call_later(grace, self._abandon)
+        self._arm(grace, self._abandon)
 
     def was_cancelled(self) -> None:
         """See to it that it ends, too, when the loop is torn down around it."""
@@ -164,7 +170,7 @@ class Run(Steps):
     def _abandon(self) -> None:
         self.patience = 0
         cast("Task", self._task).cancel()
-        self._unarm = self.loop.call_later(AT_ONCE, self._disown)
+        self._arm(AT_ONCE, self._disown)
 
     def _disown(self) -> None:
         """Take it for ended: behind a shield, trio lets nobody reach it."""
