@@ -149,7 +149,7 @@ class Engine:
             overdue: Is called before.
 
         Returns:
-            False if there is no loop, or it has ended.
+            False if there is no loop, it has ended, or it is that of a parent that forked.
         """
         loop = self._loop
         return loop is not None and self._errands.spawn(
