@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
 
-from probekit import Probes, Status, Unhealthy
+from probekit import Probe, Probes, Status, Unhealthy
 from tests.core.helpers import Hung, Recorder, Script, ask, stubborn, unkillable
 
 if TYPE_CHECKING:
@@ -257,6 +258,40 @@ async def test_a_shielded_run_holds_the_end_up_for_a_moment_only(
             scope.deadline = anyio.current_time() + 60
     end.set()
     assert clock.monotonic() - before <= 5
+
+
+async def test_a_run_that_the_lifespan_ended_is_not_given_up_later(probes: Probes) -> None:
+    """What was planned for it goes with it."""
+    probes.readiness(hang, cancel_after=5)
+    async with probes.lifespan():
+        await probes.report()
+        run = probes.service.engine.states[Probe.READINESS]["hang"].run
+    assert run is not None
+    ended = run.outcome
+    assert ended is not None
+    await anyio.sleep(60)
+    assert run.outcome is ended
+
+
+@pytest.mark.parametrize("loop_kind", ["asyncio", "uvloop"])
+async def test_a_run_that_was_cancelled_before_it_is_given_up_ends_once(probes: Probes) -> None:
+    """Whichever of the two comes to its end first takes the other's plan with it."""
+
+    @probes.readiness(cancel_after=2)
+    async def stubborn_suicide() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await stubborn()
+
+    await probes.report()
+    run = probes.service.engine.states[Probe.READINESS]["stubborn_suicide"].run
+    assert run is not None
+    await anyio.sleep(3)
+    ended = run.outcome
+    assert ended is not None
+    await anyio.sleep(60)
+    assert run.outcome is ended
 
 
 async def test_a_thread_cannot_be_given_up(probes: Probes, clock: FakeClock) -> None:

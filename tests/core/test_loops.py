@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import subprocess
 import sys
 import textwrap
@@ -530,6 +531,25 @@ def test_a_loop_knows_whether_it_turns(kind: str) -> None:
     assert not loop.is_current()
     assert not loop.is_running()
     assert not loop.call_threadsafe(lambda: None)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_loop_of_another_process_neither_turns_nor_takes_calls(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A forked child has the object, and what it writes to it the parent would read."""
+    called: list[int] = []
+
+    async def main() -> None:
+        loop = current_loop()
+        with monkeypatch.context() as child:
+            child.setattr(os, "getpid", lambda: 4711)
+            assert not loop.is_running()
+            assert not loop.call_threadsafe(lambda: called.append(1))
+        await anyio.sleep(0.01)
+
+    run_for_real(kind, main)
+    assert called == []
 
 
 def test_a_loop_of_another_kind_is_not_current() -> None:

@@ -260,6 +260,14 @@ def test_a_message_is_one_line() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "mischief", ["\x1b", "\x00", "\x7f", "\u202e", "\ud800"], ids=lambda each: f"U+{ord(each):04X}"
+)
+def test_what_is_not_for_people_is_shown_as_a_question_mark(mischief: str) -> None:
+    """It would steer the terminal of whoever reads the log, or could not be sent at all."""
+    assert failed(Unhealthy(f"down{mischief}[31m")).message == "down?[31m"
+
+
 class Forgetful(Unhealthy):
     """A child of Unhealthy that forgets to call its parent."""
 
@@ -439,5 +447,5 @@ def test_whatever_a_check_returns_the_answer_is_json(detail: dict[object, object
 def test_whatever_a_check_says_the_message_is_one_line_of_text(message: str) -> None:
     """No text can forge another line or grow beyond the limit."""
     shown = failed(Unhealthy(message)).message
-    assert shown is None or (len(shown) <= MESSAGE_LIMIT and len(shown.splitlines()) == 1)
+    assert shown is None or (len(shown) <= MESSAGE_LIMIT and shown.isprintable())
     assert bool(shown) is bool(re.search(r"\S", message))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -188,6 +189,28 @@ def test_after_the_end_of_the_loop_it_says_so(backend: tuple[str, dict[str, Any]
         anyio.run(main, backend=backend[0], backend_options=backend[1])
         assert spawned(probes) is False
         gc.collect()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_in_a_forked_child_it_says_so(backend: tuple[str, dict[str, Any]]) -> None:
+    """The loop turns in the parent only, which does not do it in its stead."""
+    probes = make_probes()
+
+    async def main() -> int:
+        probes.service.engine.start()
+        child = os.fork()
+        if child == 0:
+            try:
+                os._exit(int(spawned(probes)))
+            finally:
+                os._exit(2)
+        await anyio.sleep(0.05)
+        return child
+
+    child = anyio.run(main, backend=backend[0], backend_options=backend[1])
+    assert os.waitpid(child, 0)[1] == 0
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

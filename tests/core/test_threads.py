@@ -13,7 +13,7 @@ import pytest
 
 from probekit import Probes, Status
 from probekit._core.threads import CheckThread
-from tests.core.helpers import Hung, Recorder, ask
+from tests.core.helpers import Hung, Recorder, Script, ask
 
 if TYPE_CHECKING:
     from tests.fake_time import FakeClock
@@ -96,6 +96,56 @@ async def test_the_threads_end_with_the_lifespan(probes: Probes, clock: FakeCloc
             await probes.report()
     threads[0].join(10)
     assert not threads[0].is_alive()
+
+
+@pytest.fixture
+def no_thread(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A system that grants no check a thread, until it is undone."""
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith("probekit:disk"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    return monkeypatch
+
+
+@pytest.mark.anyio
+async def test_a_check_without_a_thread_fails_and_runs_again(
+    probes: Probes, clock: FakeClock, recorder: Recorder, no_thread: pytest.MonkeyPatch
+) -> None:
+    """The other checks are answered meanwhile, and nothing is left of it when there is one."""
+    probes.readiness(lambda: None, name="disk", max_age=0)
+    probes.readiness(Script(None), name="other", max_age=0)
+    for _ in range(2):
+        report = await probes.report()
+        result = report.checks["disk"]
+        assert (result.status, result.message) == (Status.UNHEALTHY, "no thread could be started")
+        assert report.checks["other"].status is Status.HEALTHY
+    assert [str(error) for error in recorder.errors if error] == ["can't start new thread"] * 2
+    no_thread.undo()
+    with clock.hold():
+        assert (await ask(probes, name="disk")).status is Status.HEALTHY
+
+
+@pytest.mark.anyio
+async def test_a_background_check_without_a_thread_does_not_end_the_application(
+    probes: Probes, recorder: Recorder, no_thread: pytest.MonkeyPatch, clock: FakeClock
+) -> None:
+    """It fails, and its next run is when it was to be."""
+    probes.readiness(lambda: None, name="disk", interval=5, initial_delay=1)
+    async with probes.lifespan():
+        assert (await recorder.next_result()).status is Status.UNHEALTHY
+        no_thread.undo()
+        await anyio.sleep(4.9)
+        assert len(recorder.results) == 1
+        await anyio.sleep(0.2)
+        with clock.hold():
+            while len(recorder.results) == 1:
+                await recorder.next_result()
+    assert recorder.results[-1].status is Status.HEALTHY
 
 
 def test_stop_ends_the_thread_and_submit_makes_another() -> None:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from ._asking import ask
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
+    from types import FrameType
 
 ROOT = Path(__file__).parents[2]
 
@@ -245,6 +246,33 @@ def test_a_question_may_take_its_time() -> None:
 
     with pytest.raises(TimeoutError, match="of its own"):
         portal.run(slowly)
+
+
+def test_an_answer_that_comes_as_the_loop_is_looked_after_is_not_lost() -> None:
+    """The caller may lose the processor between waiting long enough and looking once more."""
+    release = threading.Event()
+    waits = {Future.result.__code__, Future.exception.__code__}
+    asked: list[Future[int]] = []
+
+    async def slowly() -> int:
+        while not release.is_set():
+            await asyncio.sleep(0.01)
+        return 42
+
+    def hold_up(frame: FrameType, event: str, _: object) -> None:
+        if frame.f_code not in waits or release.is_set():
+            return
+        if event == "call":
+            asked.append(frame.f_locals["self"])
+        elif event == "return":
+            release.set()
+            wait_until(asked[0].done, "the answer is there")
+
+    sys.setprofile(hold_up)
+    try:
+        assert Portal().run(slowly) == 42
+    finally:
+        sys.setprofile(None)
 
 
 def test_a_blocked_loop_holds_no_thread_of_the_server() -> None:

@@ -80,6 +80,10 @@ class Engine:
         if check.interval is not None and (loop := self._loop) is not None:
             loop.call_threadsafe(lambda: self._plan(loop))
 
+    def registered(self, *probes: Probe) -> list[CheckState]:
+        """Return the checks of ``probes``, or all; another thread may add some meanwhile."""
+        return [state for probe in probes or Probe for state in [*self.states[probe].values()]]
+
     def start(self) -> None:
         """Begin the background checks on the loop of the caller, if they are not under way."""
         self._stopped = False
@@ -117,12 +121,11 @@ class Engine:
         self._schedule.clear()
         self.heartbeat.stop()
         ending: list[Run] = []
-        for states in self.states.values():
-            for state in states.values():
-                state.thread.stop()
-                if state.run is not None and state.check.is_async:
-                    ending.append(state.run)
-                    state.run = None  # what it comes to is no news
+        for state in self.registered():
+            state.thread.stop()
+            if state.run is not None and state.check.is_async:
+                ending.append(state.run)
+                state.run = None  # what it comes to is no news
         for run in ending:
             run.give_up(GRACE_AT_THE_END)
         deadline = self._monotonic() + GRACE_AT_THE_END + 0.1
@@ -149,7 +152,7 @@ class Engine:
             overdue: Is called before.
 
         Returns:
-            False if there is no loop, or it has ended.
+            False if there is no loop, it has ended, or it is that of a parent that forked.
         """
         loop = self._loop
         return loop is not None and self._errands.spawn(
@@ -197,9 +200,8 @@ class Engine:
         self._schedule.clear()
         beats = self.heartbeat.thread is not None
         self.heartbeat.stop()
-        for states in self.states.values():
-            for state in states.values():
-                self._move(state, loop)
+        for state in self.registered():
+            self._move(state, loop)
         self._plan(loop)
         if beats:
             self.heartbeat.start(loop)
@@ -210,7 +212,7 @@ class Engine:
         heir, loop = self._heir, self._loop
         if heir is None or loop is None or not loop.is_current():
             return  # it has happened, or nobody wants it any more
-        runs = [state.run for states in self.states.values() for state in states.values()]
+        runs = [state.run for state in self.registered()]
         if any(run is not None and run.gatherings for run in runs):
             loop.call_later(0.01, self._give_way)
             return
@@ -233,9 +235,8 @@ class Engine:
 
     def _plan(self, loop: Loop) -> None:
         if not self._stopped:
-            for states in self.states.values():
-                for state in states.values():
-                    self._schedule.add(state, loop)
+            for state in self.registered():
+                self._schedule.add(state, loop)
 
     async def _refresh_elsewhere(
         self, states: list[CheckState], taken_within: float | None, *, lend: bool

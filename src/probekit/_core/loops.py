@@ -74,7 +74,11 @@ class Loop(Protocol):
         ...
 
     def call_threadsafe(self, callback: Callable[[], None]) -> bool:
-        """Call ``callback`` on the loop soon, from any thread; False if the loop has ended."""
+        """Call ``callback`` on the loop soon, from any thread.
+
+        Returns:
+            False if the loop has ended, or turns in another process, which forked this one.
+        """
         ...
 
     def waiter(self) -> Waiter:
@@ -113,6 +117,8 @@ class AsyncioLoop:
         return self._loop.call_later(delay, callback).cancel
 
     def call_threadsafe(self, callback: Callable[[], None]) -> bool:
+        if os.getpid() != self._pid:  # it is not closed, and would wake the parent's
+            return False
         try:
             self._loop.call_soon_threadsafe(callback)
         except RuntimeError:  # the loop is closed
@@ -160,8 +166,7 @@ class TrioLoop:
         return in_trio() and self._trio.lowlevel.current_trio_token() is self._token
 
     def is_running(self) -> bool:
-        # In a child that was forked while it turned, the token knows of no end.
-        return os.getpid() == self._pid and self.call_threadsafe(nothing)
+        return self.call_threadsafe(nothing)
 
     def spawn(
         self, main: Callable[[], Coroutine[Any, Any, None]], *, name: str, context: Context
@@ -207,6 +212,8 @@ class TrioLoop:
             self._trio.lowlevel.spawn_system_task(task, **options)
 
     def call_threadsafe(self, callback: Callable[[], None]) -> bool:
+        if os.getpid() != self._pid:  # the token knows of no end, and would wake the parent's
+            return False
         try:
             # A loop that stands still is asked over and over whether it turns.
             self._token.run_sync_soon(callback, idempotent=callback is nothing)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from probekit._core.check import BOOL_REMEDY
 from probekit._core.model import NO_DETAIL, Status
+from probekit._core.text import printable
 from probekit.exceptions import CheckFailure, Degraded
 
 if TYPE_CHECKING:
@@ -153,9 +154,11 @@ def text(value: object) -> str:
 
 
 def shorten(message: str) -> str:
-    """Return ``message`` in one line of at most `MESSAGE_LIMIT` characters."""
+    """Return ``message`` in one line of at most `MESSAGE_LIMIT` characters that can be shown."""
     message = " ".join(message.split())
-    return message if len(message) <= MESSAGE_LIMIT else message[: MESSAGE_LIMIT - 1] + "…"
+    if len(message) > MESSAGE_LIMIT:
+        message = message[: MESSAGE_LIMIT - 1] + "…"
+    return printable(message)
 
 
 def publishable(detail: Mapping[object, object]) -> Mapping[str, Any]:

@@ -86,11 +86,11 @@ class Portal:
             raise
         while True:
             try:
-                return future.result(LOOKED_AFTER)
+                future.exception(LOOKED_AFTER)  # whose TimeoutError is never the coroutine's
             except TimeoutError:
-                if future.done():  # then it is what was raised
-                    raise
-            prove(loop)
+                prove(loop)
+            else:
+                return future.result()
 
     def _running(self) -> asyncio.AbstractEventLoop:
         with self._lock:

@@ -89,8 +89,13 @@ class Run(Steps):
         if state.check.is_async:
             context = state.context.copy()
             self._task = self.loop.spawn(self._on_loop, name=state.label, context=context)
-        else:
+            return
+        try:
             self._thread = state.thread.submit(self._on_thread)
+        except RuntimeError as error:  # the next run may get one
+            message = "no thread could be started"
+            self.outcome = Outcome(Status.UNHEALTHY, message, error=error, could_run=False)
+            self._finished(self)
 
     def move(self, loop: Loop) -> bool:
         """Tell ``loop`` of its end, now that the loop it began on has ended; False if it is lost.
@@ -136,13 +141,19 @@ class Run(Steps):
     def _plan_end(self, now: float, *, at_least: float) -> None:
         if self._task is not None and self._unarm is None:
             remaining = self.state.check.cancel_after - (now - self.started)
-            self._unarm = self.loop.call_later(max(at_least, remaining), self.give_up)
+            self._arm(max(at_least, remaining), self.give_up)
+
+    def _arm(self, delay: float, end: Callable[[], None]) -> None:
+        """Plan its end; what was planned before would come to it once more."""
+        if self._unarm is not None:
+            self._unarm()
+        self._unarm = self.loop.call_later(delay, end)
 
     def give_up(self, grace: float = GRACE) -> None:
         """Cancel it, and see to it that it ends; for async checks, since no thread can be."""
         self.given_up = True
         cast("Task", self._task).cancel()
-        self._unarm = self.loop.call_later(grace, self._abandon)
+        self._arm(grace, self._abandon)
 
     def was_cancelled(self) -> None:
         """See to it that it ends, too, when the loop is torn down around it."""
@@ -159,7 +170,7 @@ class Run(Steps):
     def _abandon(self) -> None:
         self.patience = 0
         cast("Task", self._task).cancel()
-        self._unarm = self.loop.call_later(AT_ONCE, self._disown)
+        self._arm(AT_ONCE, self._disown)
 
     def _disown(self) -> None:
         """Take it for ended: behind a shield, trio lets nobody reach it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeGuard
 
-__all__ = ["TEXT_LIMIT", "as_text", "is_text"]
+__all__ = ["TEXT_LIMIT", "as_text", "is_text", "printable"]
 
 TEXT_LIMIT = 200
 """Characters of a reason or a name."""
@@ -17,4 +17,9 @@ def is_text(value: object) -> TypeGuard[str]:
 
 def as_text(value: str) -> str:
     """Return the beginning of ``value``, with a question mark for what is not for people."""
-    return "".join(each if each.isprintable() else "?" for each in value[:TEXT_LIMIT])
+    return printable(value[:TEXT_LIMIT])
+
+
+def printable(value: str) -> str:
+    """Return ``value`` with a question mark for what is not for people."""
+    return "".join(each if each.isprintable() else "?" for each in value)

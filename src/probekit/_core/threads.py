@@ -27,7 +27,11 @@ class CheckThread:
         self._thread: threading.Thread | None = None
 
     def submit(self, job: Callable[[], None]) -> threading.Thread:
-        """Run ``job`` on the thread, which is returned; it must not raise."""
+        """Run ``job`` on the thread, which is returned; it must not raise.
+
+        Raises:
+            RuntimeError: If there is no thread, and the system grants none.
+        """
         if self._thread is None or not self._thread.is_alive():  # after a fork it is not
             self._jobs = queue.SimpleQueue()
             self._thread = threading.Thread(

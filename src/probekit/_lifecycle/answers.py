@@ -140,7 +140,7 @@ class Answers:
         )
 
     def _startup_pending(self) -> list[CheckState]:
-        states = self.engine.states[Probe.STARTUP].values()
+        states = self.engine.registered(Probe.STARTUP)
         return [state for state in states if not state.latched and state.check.critical]
 
     def _obstacle(self, probe: Probe) -> str | None:

@@ -124,4 +124,4 @@ class Declaring:
 
     def checks(self, probe: Probe) -> tuple[Check, ...]:
         """Return the checks of ``probe`` in the order of registration."""
-        return tuple(state.check for state in self.service.engine.states[probe].values())
+        return tuple(state.check for state in self.service.engine.registered(probe))
