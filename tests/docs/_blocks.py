@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,})(?P<language>[\w+-]*)")
-COMMENT = re.compile(r"^ *<!-- (?P<word>continue|raises|skip)(?:: (?P<text>.+?))? -->$")
-SNIPPET = re.compile(r'^\s*--8<-- "(?P<path>[^":]+)(?::\w+)?"$')
+COMMENT = re.compile(r"^ *<!-- (?P<word>continue|raises|skip|slice)(?:: (?P<text>.+?))? -->$")
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,8 @@ class Block:
     ``<!-- continue -->``             a Python block that goes on in its predecessor's namespace
     ``<!-- raises: ValueError -->``   a Python block that ends with this exception
     ``<!-- skip: why -->``            a block that no test can run or check
+    ``<!-- slice: file:name -->``     the lines of a tested file between ``--8<-- [start:name]``
+                                      and ``--8<-- [end:name]``, word for word
     ================================  ===========================================================
     """
 
@@ -43,12 +44,6 @@ class Block:
     text: str
     word: str = ""
     argument: str = ""
-
-    @property
-    def snippets(self) -> list[str]:
-        """The files that the block shows slices of, if it consists of nothing else."""
-        found = [SNIPPET.match(line) for line in self.text.splitlines() if line.strip()]
-        return [match["path"] for match in found if match] if all(found) else []
 
 
 def blocks_of(page: Path) -> list[Block]:
@@ -96,8 +91,21 @@ def chains_of(page: Path) -> Iterator[list[Block]]:
         yield chain
 
 
+def slice_of(place: str, root: Path) -> str:
+    """Return the named slice of a file, given as ``file:name``; nothing if there is none."""
+    path, _, name = place.partition(":")
+    if not (root / path).is_file():
+        return ""
+    lines = (root / path).read_text(encoding="utf-8").splitlines()
+    marks = [number for number, line in enumerate(lines) if f":{name}]" in line]
+    return "\n".join(lines[marks[0] + 1 : marks[-1]]).rstrip() + "\n" if marks else ""
+
+
 def run_python(chain: list[Block]) -> None:
-    """Execute Python blocks one after the other in one new module; ``await`` may stand alone."""
+    """Execute Python blocks one after the other in one new module; ``await`` may stand alone.
+
+    Functions that are named as tests are called at the end, as pytest would.
+    """
     module = ModuleType("documented")
     sys.modules[module.__name__] = module  # where dataclasses and annotations look names up
     try:
@@ -107,18 +115,16 @@ def run_python(chain: list[Block]) -> None:
             flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
             code: CodeType = compile(source, str(block.page), "exec", flags, dont_inherit=True)
             execute(code, module, block.argument if block.word == "raises" else "")
+        for name in [name for name in vars(module) if name.startswith("test_")]:
+            call(vars(module)[name])
     finally:
         del sys.modules[module.__name__]
 
 
 def execute(code: CodeType, module: ModuleType, expected: str) -> None:
     """Run a block, which must raise the exception of the expected name if there is one."""
-    run = FunctionType(code, module.__dict__)
     try:
-        if code.co_flags & inspect.CO_COROUTINE:
-            anyio.run(run)
-        else:
-            run()
+        call(FunctionType(code, module.__dict__))
     except Exception as error:
         if type(error).__name__ != expected:
             raise
@@ -126,6 +132,14 @@ def execute(code: CodeType, module: ModuleType, expected: str) -> None:
         if expected:
             msg = f"the block ended without {expected}"
             raise AssertionError(msg)
+
+
+def call(function: FunctionType) -> None:
+    """Call it, on an event loop if it has to be awaited."""
+    if function.__code__.co_flags & inspect.CO_COROUTINE:
+        anyio.run(function)
+    else:
+        function()
 
 
 @dataclass(frozen=True)
@@ -194,9 +208,10 @@ def check(chain: list[Block], project: Project) -> None:
     if block.word == "skip":
         assert block.argument, "a skipped block says why: <!-- skip: why -->"
         return
-    if block.snippets:
-        missing = [path for path in block.snippets if not (project.root / path).is_file()]
-        assert not missing, f"there is no {missing}"
+    if block.word == "slice":
+        assert block.text == slice_of(block.argument, project.root), (
+            f"{block.page.name}:{block.line}: this is not what stands at {block.argument}: copy it"
+        )
         return
     match block.language:
         case "python":

@@ -62,7 +62,9 @@ def blocks(directory: Path, text: str) -> list[list[Block]]:
 def check_page(directory: Path, text: str) -> None:
     """Check every block of a page with this text."""
     (directory / "scripts").mkdir()
-    (directory / "scripts" / "test").touch()
+    (directory / "scripts" / "test").write_text(
+        "# --8<-- [start:part]\na = 1\n\n\n# --8<-- [end:part]\n", encoding="utf-8"
+    )
     project = Project(directory, frozenset({"/readyz"}), frozenset({"redis"}))
     for chain in blocks(directory, text):
         check(chain, project)
@@ -91,7 +93,11 @@ def check_page(directory: Path, text: str) -> None:
         ("```\nno language\n```", AssertionError),
         ("```text\noutput\n```", AssertionError),
         ("<!-- skip -->\n```text\noutput\n```", AssertionError),
-        ('```python\n--8<-- "absent.py"\n```', AssertionError),
+        ("```python\ndef test_a():\n    1 / 0\n```", ZeroDivisionError),
+        ("```python\nasync def test_a():\n    1 / 0\n```", ZeroDivisionError),
+        ("<!-- slice: absent.py:part -->\n```python\npass\n```", AssertionError),
+        ("<!-- slice: scripts/test:absent -->\n```python\na = 1\n```", AssertionError),
+        ("<!-- slice: scripts/test:part -->\n```python\na = 2\n```", AssertionError),
         ("```python\nnot closed", ValueError),
         ("<!-- skipp: a typing error -->\n```json\n{}\n```", ValueError),
     ],
@@ -115,7 +121,7 @@ def test_a_broken_block_fails(tmp_path: Path, text: str, error: type[Exception])
         "```console\n$ curl -s 'http://localhost:8000/readyz/cache?verbose'\n[+]cache ok\n```",
         "```console\n$ curl \\\n    localhost:8000/readyz\n```",
         "<!-- skip: what the terminal shows -->\n```text\noutput\n```",
-        '```python\n--8<-- "scripts/test"\n```',
+        "<!-- slice: scripts/test:part -->\n```python\na = 1\n```",
     ],
 )
 def test_a_sound_block_passes(tmp_path: Path, text: str) -> None:
