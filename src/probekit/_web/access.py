@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from probekit.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from probekit._web.message import Request
 
 __all__ = ["Gate", "Network", "networks", "within"]
@@ -42,15 +41,22 @@ def networks(option: str, given: Iterable[str]) -> tuple[Network, ...]:
     """
     if isinstance(given, str):
         raise ConfigurationError(f"{option} must be a list of networks, got the string {given!r}")
-    found: list[Network] = []
-    for text in given:
+    if not isinstance(cast("object", given), Iterable):
+        raise ConfigurationError(f"{option} must be a list of networks, got {given!r}")
+    return tuple(network(option, text) for text in given)
+
+
+def network(option: str, text: object) -> Network:
+    """Return one of them as an object."""
+    reason = "it is no string"
+    if isinstance(text, str):  # a number would be an address, too
         try:
-            found.append(ipaddress.ip_network(text))
+            return ipaddress.ip_network(text)
         except ValueError as error:
-            raise ConfigurationError(
-                f"{option}: {text!r} is no network such as '10.0.0.0/8' or '::1': {error}"
-            ) from None
-    return tuple(found)
+            reason = str(error)
+    raise ConfigurationError(
+        f"{option}: {text!r} is no network such as '10.0.0.0/8' or '::1': {reason}"
+    )
 
 
 TOKEN_LENGTH = 16
