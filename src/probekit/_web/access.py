@@ -115,6 +115,10 @@ class Gate:
         client = request.client
         if client is None:
             return "the request came through a Unix socket, so nobody knows from where"
+        # Before the address, which a server may have taken from such a header.
+        for name, _ in request.headers:
+            if name.startswith(FORWARDED):
+                return f"the request came through a proxy ({name.decode('latin-1')})"
         if not within(client, self._allow):
             if not is_loopback(client):
                 return "this address may not turn the drain"
@@ -122,9 +126,6 @@ class Gate:
                 # A proxy that adds nothing passes this on; so does a browser that was told that
                 # somebody's name is the address of this machine.
                 return "the request was meant for another host (Host)"
-        for name, _ in request.headers:
-            if name.startswith(FORWARDED):
-                return f"the request came through a proxy ({name.decode('latin-1')})"
         if request.header(b"origin") is not None:
             return "a web page may not turn the drain (Origin)"
         if request.header(b"sec-fetch-site") not in {None, "none"}:
