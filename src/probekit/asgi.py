@@ -13,7 +13,7 @@ from probekit._web.lifespan import Lifespan, complete_lifespan
 from probekit._web.message import Request
 from probekit._web.metrics import MetricsExporter
 from probekit._web.problem import not_found
-from probekit._web.serving import MiddlewareOptions, split
+from probekit._web.serving import MiddlewareOptions, service_of, split, wrapped
 from probekit._web.websocket import WebSocket
 
 if TYPE_CHECKING:
@@ -63,12 +63,12 @@ class ProbeMiddleware:
     def __init__(
         self, app: ASGIApp, *, probes: Probes, **options: Unpack[MiddlewareOptions]
     ) -> None:
-        self._app = app
-        self._service = probes.service
-        self._traffic = probes.service.traffic
-        self._drain = probes.service.drain
-        endpoint_options, self._side = split(probes.service, options, lends_loop=False)
-        self._endpoints = Endpoints(probes.service, **endpoint_options)
+        self._app = wrapped("ASGI", app)
+        self._service = service = service_of(probes)
+        self._traffic = service.traffic
+        self._drain = service.drain
+        endpoint_options, self._side = split(service, options, lends_loop=False)
+        self._endpoints = Endpoints(service, **endpoint_options)
         self._paths = self._endpoints.paths
         self._traffic.counted = True
 
@@ -113,8 +113,9 @@ class ProbeApp:
     """What `probe_app` makes."""
 
     def __init__(self, probes: Probes, **options: Unpack[EndpointOptions]) -> None:
-        self._service = probes.service
-        self.endpoints: Endpoints = endpoints_of(probes, options)
+        refuse_unknown("probe endpoints", options, EndpointOptions.__optional_keys__)
+        self._service = service_of(probes)
+        self.endpoints: Endpoints = Endpoints(self._service, **options)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or follow the lifespan."""
@@ -127,12 +128,6 @@ class ProbeApp:
         elif kind == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1000})
-
-
-def endpoints_of(probes: Probes, options: EndpointOptions) -> Endpoints:
-    """Return the endpoints that the options of a door describe."""
-    refuse_unknown("probe endpoints", options, EndpointOptions.__optional_keys__)
-    return Endpoints(probes.service, **options)
 
 
 def probe_app(probes: Probes, **options: Unpack[EndpointOptions]) -> ProbeApp:
