@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Unpack
+from traceback import walk_stack
+from typing import TYPE_CHECKING, Unpack, cast
 
+from probekit._core.loops import find_loop
 from probekit._core.options import refuse_unknown
 from probekit._web.asgi_types import ASGIApp
 from probekit._web.endpoint import Endpoint
 from probekit._web.endpoints import EndpointOptions, Endpoints
-from probekit._web.lifespan import Lifespan, complete_lifespan
+from probekit._web.lifespan import Lifespan, complete_lifespan, fail_lifespan
 from probekit._web.message import Request
 from probekit._web.metrics import MetricsExporter
 from probekit._web.problem import not_found
 from probekit._web.serving import MiddlewareOptions, service_of, split, wrapped
 from probekit._web.websocket import WebSocket
+from probekit.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
+    from typing import Self
 
     from probekit._lifecycle.service import Service
     from probekit._web.asgi_types import Message, Receive, Scope, Send
@@ -57,12 +61,23 @@ class ProbeMiddleware:
             lasts (with ``side_host``, ``"0.0.0.0"``).
 
     Raises:
-        ConfigurationError: If an option cannot work.
+        ConfigurationError: If an option cannot work. Starlette and FastAPI make their middleware
+            when the lifespan begins, which then fails with the text.
     """
 
     def __init__(
         self, app: ASGIApp, *, probes: Probes, **options: Unpack[MiddlewareOptions]
     ) -> None:
+        try:
+            self._prepare(app, probes, options)
+        except ConfigurationError as error:
+            if not is_made_late():
+                raise
+            self._refusal = str(error)
+            # Rather than to ask with each request whether there is one.
+            self.__class__ = cast("type[Self]", Refused)
+
+    def _prepare(self, app: ASGIApp, probes: Probes, options: MiddlewareOptions) -> None:
         self._app = wrapped("ASGI", app)
         self._service = service = service_of(probes)
         self._traffic = service.traffic
@@ -107,6 +122,26 @@ class ProbeMiddleware:
             await Lifespan(self._service, receive, send, side=self._side).run(self._app, scope)
         else:
             await self._app(scope, receive, send)
+
+
+class Refused(ProbeMiddleware):
+    """Answers in place of a middleware that cannot work, and that was made too late to say so."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Fail the startup, and whatever a server that does without one wants instead."""
+        if scope["type"] == "lifespan":
+            await fail_lifespan(receive, send, self._refusal)
+        raise ConfigurationError(self._refusal)
+
+
+def is_made_late() -> bool:
+    """Whether Starlette makes its middleware in this moment, with the first call of a server.
+
+    Nobody hears of an error then: servers take it for that of an application without a lifespan.
+    """
+    return find_loop() is not None and any(
+        frame.f_code.co_name == "build_middleware_stack" for frame, _ in walk_stack(None)
+    )
 
 
 class ProbeApp:
