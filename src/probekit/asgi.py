@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Unpack
+from traceback import walk_stack
+from typing import TYPE_CHECKING, Unpack, cast
 
+from probekit._core.loops import find_loop
 from probekit._core.options import refuse_unknown
 from probekit._web.asgi_types import ASGIApp
 from probekit._web.endpoint import Endpoint
 from probekit._web.endpoints import EndpointOptions, Endpoints
-from probekit._web.lifespan import Lifespan, complete_lifespan
+from probekit._web.lifespan import Lifespan, complete_lifespan, fail_lifespan
 from probekit._web.message import Request
 from probekit._web.metrics import MetricsExporter
 from probekit._web.problem import not_found
-from probekit._web.serving import MiddlewareOptions, split
+from probekit._web.serving import MiddlewareOptions, service_of, split, wrapped
 from probekit._web.websocket import WebSocket
+from probekit.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
+    from typing import Self
 
     from probekit._lifecycle.service import Service
     from probekit._web.asgi_types import Message, Receive, Scope, Send
@@ -57,18 +61,29 @@ class ProbeMiddleware:
             lasts (with ``side_host``, ``"0.0.0.0"``).
 
     Raises:
-        ConfigurationError: If an option cannot work.
+        ConfigurationError: If an option cannot work. Starlette and FastAPI make their middleware
+            when the lifespan begins, which then fails with the text.
     """
 
     def __init__(
         self, app: ASGIApp, *, probes: Probes, **options: Unpack[MiddlewareOptions]
     ) -> None:
-        self._app = app
-        self._service = probes.service
-        self._traffic = probes.service.traffic
-        self._drain = probes.service.drain
-        endpoint_options, self._side = split(probes.service, options, lends_loop=False)
-        self._endpoints = Endpoints(probes.service, **endpoint_options)
+        try:
+            self._prepare(app, probes, options)
+        except ConfigurationError as error:
+            if not is_made_late():
+                raise
+            self._refusal = str(error)
+            # Rather than to ask with each request whether there is one.
+            self.__class__ = cast("type[Self]", Refused)
+
+    def _prepare(self, app: ASGIApp, probes: Probes, options: MiddlewareOptions) -> None:
+        self._app = wrapped("ASGI", app)
+        self._service = service = service_of(probes)
+        self._traffic = service.traffic
+        self._drain = service.drain
+        endpoint_options, self._side = split(service, options, lends_loop=False)
+        self._endpoints = Endpoints(service, **endpoint_options)
         self._paths = self._endpoints.paths
         self._traffic.counted = True
 
@@ -109,12 +124,33 @@ class ProbeMiddleware:
             await self._app(scope, receive, send)
 
 
+class Refused(ProbeMiddleware):
+    """Answers in place of a middleware that cannot work, and that was made too late to say so."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Fail the startup, and whatever a server that does without one wants instead."""
+        if scope["type"] == "lifespan":
+            await fail_lifespan(receive, send, self._refusal)
+        raise ConfigurationError(self._refusal)
+
+
+def is_made_late() -> bool:
+    """Whether Starlette makes its middleware in this moment, with the first call of a server.
+
+    Nobody hears of an error then: servers take it for that of an application without a lifespan.
+    """
+    return find_loop() is not None and any(
+        frame.f_code.co_name == "build_middleware_stack" for frame, _ in walk_stack(None)
+    )
+
+
 class ProbeApp:
     """What `probe_app` makes."""
 
     def __init__(self, probes: Probes, **options: Unpack[EndpointOptions]) -> None:
-        self._service = probes.service
-        self.endpoints: Endpoints = endpoints_of(probes, options)
+        refuse_unknown("probe endpoints", options, EndpointOptions.__optional_keys__)
+        self._service = service_of(probes)
+        self.endpoints: Endpoints = Endpoints(self._service, **options)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or follow the lifespan."""
@@ -127,12 +163,6 @@ class ProbeApp:
         elif kind == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1000})
-
-
-def endpoints_of(probes: Probes, options: EndpointOptions) -> Endpoints:
-    """Return the endpoints that the options of a door describe."""
-    refuse_unknown("probe endpoints", options, EndpointOptions.__optional_keys__)
-    return Endpoints(probes.service, **options)
 
 
 def probe_app(probes: Probes, **options: Unpack[EndpointOptions]) -> ProbeApp:

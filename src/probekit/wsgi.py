@@ -12,7 +12,7 @@ from probekit._core.portal import PORTAL
 from probekit._web.endpoints import EndpointOptions, Endpoints
 from probekit._web.environ import end_connection, full_path, request_of
 from probekit._web.pool import is_servers, pool_size
-from probekit._web.serving import MiddlewareOptions, split
+from probekit._web.serving import MiddlewareOptions, service_of, split, wrapped
 from probekit._web.standing import is_reloaded, will_serve
 from probekit.exceptions import ConfigurationError
 
@@ -58,12 +58,12 @@ class ProbeMiddleware:
     def __init__(
         self, app: WSGIApp, *, probes: Probes, **options: Unpack[MiddlewareOptions]
     ) -> None:
-        self._app = app
-        self._service = probes.service
-        endpoint_options, side = split(probes.service, options, lends_loop=True)
-        self._endpoints = Endpoints(probes.service, **endpoint_options)
-        probes.service.traffic.counted = True
-        probes.service.traffic.threaded = True
+        self._app = wrapped("WSGI", app)
+        self._service = service = service_of(probes)
+        endpoint_options, side = split(service, options, lends_loop=True)
+        self._endpoints = Endpoints(service, **endpoint_options)
+        service.traffic.counted = True
+        service.traffic.threaded = True
         if side is None:
             return
         if not will_serve():

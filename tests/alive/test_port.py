@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import resource
@@ -17,12 +18,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from probekit._alive.page import REUSED_FOR
+from probekit._alive.page import REUSED_FOR, Page
 from probekit._lifecycle.pod.lines import GRACE
+from probekit._web.message import Request
 from tests.e2e.clients import get, request
 from tests.waiting import PATIENCE, free_port, wait_until
 
 from ._beside import Beside, whole
+from ._stage import SILENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,6 +123,32 @@ def test_what_changes_is_said_once(stage: Stage, beside: Beside) -> None:
 def test_a_standstill_is_said_within_half_a_second_of_the_threshold() -> None:
     """Also if it was judged just before: a tenth of the half second is left for a busy machine."""
     assert GRACE + REUSED_FOR <= 0.4
+
+
+def test_nobody_waits_for_a_judgement_that_he_did_not_ask_for(stage: Stage) -> None:
+    """It takes a while if a worker says nothing; all who want it get the same one."""
+    stage.worker(stage.process().pid, ago=SILENT)
+    told: list[str] = []
+
+    async def main() -> None:
+        page = Page(stage.environment, app=None, tell=told.append)
+        asking = [asyncio.create_task(page.respond(asked("healthz"))) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert (await page.respond(asked("readyz"))).status == 404
+        assert not any(task.done() for task in asking)
+        assert len({answer.body for answer in await asyncio.gather(*asking)}) == 1
+
+    asyncio.run(main())
+    assert len(told) == 1
+
+
+def asked(tail: str) -> Request:
+    """Return a request for a path."""
+
+    async def body(_: int) -> bytes:
+        return b""
+
+    return Request("GET", tail, b"", (), None, body)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from fastapi import FastAPI
+from flask import Flask
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from probekit import ConfigurationError
+from probekit import ConfigurationError, Probes, wsgi
 from probekit.asgi import ProbeMiddleware, probe_app
+from probekit.flask import init_app
 from probekit.starlette import routes
 from tests.web._asking import make_probes
 
@@ -98,4 +100,43 @@ def test_every_known_option_is_taken(door: Callable[..., object]) -> None:
         allow=["10.0.0.0/8"],
         admin_token="0123456789abcdef",
         admin_allow=["10.0.0.0/8"],
+    )
+
+
+def asgi_around(probes: Any) -> object:
+    """Put the middleware around an application."""
+    return ProbeMiddleware(hello, probes=probes)
+
+
+def wsgi_around(probes: Any) -> object:
+    """Put the middleware around a WSGI application."""
+    return wsgi.ProbeMiddleware(lambda *_: [], probes=probes)
+
+
+def in_flask(probes: Any) -> None:
+    """Add the probes to a Flask application."""
+    init_app(Flask(__name__), probes)
+
+
+@pytest.mark.parametrize("door", [asgi_around, wsgi_around, in_flask, probe_app, routes])
+@pytest.mark.parametrize("given", [None, Probes, "probes"])
+def test_what_are_no_probes_is_refused(door: Callable[[Any], object], given: object) -> None:
+    """The class is none either: it was to be called."""
+    with pytest.raises(ConfigurationError) as caught:
+        door(given)
+    assert str(caught.value) == (
+        f"probe endpoints: probes must be a probekit.Probes, got {given!r}; make one, and hand it "
+        f"in: probes = Probes()"
+    )
+
+
+@pytest.mark.parametrize(
+    ("door", "kind"), [(ProbeMiddleware, "ASGI"), (wsgi.ProbeMiddleware, "WSGI")]
+)
+def test_what_is_no_application_is_refused(door: Any, kind: str) -> None:
+    """Such as what a factory forgot to return."""
+    with pytest.raises(ConfigurationError) as caught:
+        door(None, probes=make_probes())
+    assert (
+        str(caught.value) == f"ProbeMiddleware: app must be the {kind} application inside, got None"
     )

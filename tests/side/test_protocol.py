@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -238,6 +239,36 @@ def test_where_all_connections_are_busy_the_new_one_is_closed(
             assert second.ends()
         go_on.set()
         assert first.receive().status == 200
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_burst_does_not_pass_the_limit(*, busy: bool) -> None:
+    """Each that is let in makes another leave, also one that was let in with it, or is closed."""
+    probes, go_on = make_probes(), threading.Event()
+
+    @probes.readiness(timeout=8)
+    def slow() -> None:
+        go_on.wait(8)
+
+    async def main() -> int:
+        sock = http1.bind(LOCAL, 0)
+        connections = http1.Connections(Endpoints(probes.service), lambda: False)
+        await connections.listen(sock)
+        with ExitStack() as clients:
+            for _ in range(4):
+                for _ in range(100):  # before the loop turns
+                    client = clients.enter_context(socket.socket())
+                    client.setblocking(False)
+                    client.connect_ex(sock.getsockname())
+                    client.send(GET.replace(b"healthz", b"readyz") if busy else b"GET")
+                await asyncio.sleep(0.1)
+            left = len(connections._open)
+            go_on.set()
+            await asyncio.sleep(0.2)
+            await connections.end()
+        return left
+
+    assert asyncio.run(main()) == http1.MOST_CONNECTIONS
 
 
 def test_two_hundred_probes_are_answered(port: int) -> None:

@@ -70,6 +70,10 @@ async def test_a_header_cannot_lend_an_address() -> None:
         (["10.0.0.1/8"], "'10.0.0.1/8' is no network such as"),
         (["localhost"], "'localhost' is no network such as"),
         ([""], "'' is no network such as"),
+        ([5], "5 is no network such as '10.0.0.0/8' or '::1': it is no string"),
+        ([b"\x0a\x00\x00\x01"], "is no network such as"),
+        (5, "must be a list of networks, got 5"),
+        (True, "must be a list of networks, got True"),
         (["::1%lo"], None),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from probekit import Observer, Probe, Unhealthy
+from probekit import Observer, Probe, Report, Unhealthy
 from probekit.asgi import probe_app
 
 from ._asking import PATHS, HeldClock, ask, make_probes
@@ -109,6 +109,21 @@ async def test_an_answer_is_repeated_only_while_it_is_true() -> None:
         raise Unhealthy
 
     assert (await ask(app, "/readyz")).status == 503
+
+
+async def test_what_changes_while_an_answer_is_made_is_in_the_next() -> None:
+    """It may be missing in this one, which is not repeated then."""
+    probes = make_probes(HeldClock())
+
+    class Late(Observer):
+        def on_report(self, previous: object, report: Report) -> None:
+            if previous is None:
+                probes.readiness(lambda: None, name="late")
+
+    probes.observe(Late())
+    app = probe_app(probes)
+    assert (await ask(app, "/readyz")).json()["checks"] == {}
+    assert [*(await ask(app, "/readyz")).json()["checks"]] == ["late"]
 
 
 @pytest.mark.parametrize(

@@ -282,4 +282,6 @@ async def test_a_client_that_a_server_took_from_a_header_is_no_loopback_client()
     for forged in ("127.0.0.1", "::1", "127.0.0.1, 127.0.0.1", "not an address", "unix:", ""):
         answer = await ask(app, "/admin/drain", "POST", headers={"x-forwarded-for": forged})
         assert answer.status == 403
+        reason = "the request came through a proxy (x-forwarded-for)"
+        assert answer.json()["detail"].startswith(reason)
     assert probes.draining is None

@@ -86,6 +86,9 @@ def test_a_root_path_never_makes_an_ordinary_path_an_endpoint(root_path: str, pa
             "/healthz/",
             "readiness_path: '/healthz' is the path of another",
         ),
+        ("liveness_path", "/a?x", r"liveness_path must be a path .* got '/a\?x', with '\?' in it"),
+        ("drain_path", "/a#x", "drain_path must be a path .* got '/a#x', with '#' in it"),
+        ("startup_path", "/a%20b", "startup_path must be a path .* with '%' in it; leave that out"),
         ("drain_path", "/readyz", "drain_path: '/readyz' is the path of another endpoint already"),
     ],
 )
@@ -118,6 +121,16 @@ class Exporter:
     def render(self, accept: str) -> tuple[str, bytes]:
         """Return the header as the body."""
         return "text/plain; version=0.0.4", f"accept {accept}\n".encode()
+
+
+@pytest.mark.parametrize("metrics", [5, "/metrics", Exporter, object()])
+def test_metrics_that_cannot_be_rendered_are_refused(metrics: Any) -> None:
+    """The message has what could be."""
+    message = (
+        r"^metrics must have a method render\(accept\), such as .*instrument\(probes\) returns"
+    )
+    with pytest.raises(ConfigurationError, match=message):
+        probe_app(make_probes(), metrics=metrics)
 
 
 @pytest.mark.anyio

@@ -81,6 +81,7 @@ class Page(Endpoint):
         self._alive: bool | None = None
         self._last: Judgement | None = None
         self._until = 0.0
+        self._judging = asyncio.Lock()
 
     def find(self, path: str, root_path: str) -> tuple[Endpoint, str]:
         """Return itself, whatever is asked for: it tells what there is."""
@@ -93,18 +94,20 @@ class Page(Endpoint):
             return not_found(f"there is no {'/' + request.tail[:50]!a} here; ask for /{PATH}")
         if request.method not in METHODS:
             return method_not_allowed(request.method, *METHODS)
-        judgement = self._judged()
+        judgement = await self._judged()
         verbose = parse_query(request.query).verbose
         media = TEXT if verbose else accepted(request.header(b"accept"))
         status = 200 if judgement.alive else 503
         return respond(status, content_type(media), body_of(judgement, media))
 
-    def _judged(self) -> Judgement:
-        if self._last is None or time.monotonic() >= self._until:
-            self._last = judge(self._environment, app=self._app)
-            self._until = time.monotonic() + REUSED_FOR
-            self._tell_of(self._last)
-        return self._last
+    async def _judged(self) -> Judgement:
+        async with self._judging:  # whoever asks meanwhile gets the same one
+            if self._last is None or time.monotonic() >= self._until:
+                # It sleeps while it looks at who says nothing.
+                self._last = await asyncio.to_thread(judge, self._environment, app=self._app)
+                self._until = time.monotonic() + REUSED_FOR
+                self._tell_of(self._last)
+            return self._last
 
     def _tell_of(self, judgement: Judgement) -> None:
         """Say what is new: who asks by HTTP sees a status, and few keep the body."""

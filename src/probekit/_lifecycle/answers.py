@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from probekit._core.loops import nothing
 from probekit._core.model import Probe, Report, Status
 from probekit._core.unknown import unknown_names
 from probekit._core.verdict import aggregate
@@ -62,24 +63,26 @@ class Answers:
         only: str | None = None,
         exclude: Iterable[str] = (),
         ask: Ask | None = None,
+        asked: Callable[[], object] = nothing,
     ) -> Report:
         """Run what must be run and return the answer; see `Probes.report`.
 
-        If ``ask`` is given, it runs that instead, and says what beside it stands against passing.
+        ``ask`` runs that instead, and says what beside it stands against passing; ``asked`` is
+        called between that and the look at the results.
         """
-        all_states = self.engine.states[probe]
-        exclude = tuple(exclude)
+        all_states, exclude = self.engine.states[probe], tuple(exclude)
         states = dict(all_states)  # whatever is declared meanwhile is for the next answer
         if only is not None:
             states = {only: all_states[only]}
         elif without := set(exclude):
             states = {name: state for name, state in states.items() if name not in without}
-        asked = [*states.values()]
+        due = [*states.values()]
         if probe is Probe.READINESS and only is None:
-            asked += self._startup_pending()
-        beside = None if ask is None else await ask(probe, asked)
+            due += self._startup_pending()
+        beside = None if ask is None else await ask(probe, due)
         if ask is None:
-            await self.engine.refresh(asked)
+            await self.engine.refresh(due)
+        asked()
         if only is not None:
             return self._assemble(probe, states, obstacle=beside)
         report = self._assemble(

@@ -6,11 +6,12 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
+from probekit._core.loops import nothing
 from probekit._core.model import Probe, Status
 from probekit._lifecycle.pod.lines import GRACE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from probekit._core.model import Report
     from probekit._core.state import CheckState
@@ -45,11 +46,16 @@ class Aside:
         self._blamed: int | None = None
 
     async def report(
-        self, probe: Probe, *, only: str | None = None, exclude: Iterable[str] = ()
+        self,
+        probe: Probe,
+        *,
+        only: str | None = None,
+        exclude: Iterable[str] = (),
+        asked: Callable[[], object] = nothing,
     ) -> Report:
         """Return the answer to ``probe``, as `Service.report` does."""
         service = self._service
-        report = await service.report(probe, only=only, exclude=exclude, ask=self._ask)
+        report = await service.report(probe, only=only, exclude=exclude, ask=self._ask, asked=asked)
         if probe is not Probe.LIVENESS or report.message is not None:
             return report
         # Not where the observers are told: it is no status of this process, whose own port answers

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from probekit.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from probekit._web.message import Request
 
 __all__ = ["Gate", "Network", "networks", "within"]
@@ -42,15 +41,22 @@ def networks(option: str, given: Iterable[str]) -> tuple[Network, ...]:
     """
     if isinstance(given, str):
         raise ConfigurationError(f"{option} must be a list of networks, got the string {given!r}")
-    found: list[Network] = []
-    for text in given:
+    if not isinstance(cast("object", given), Iterable):
+        raise ConfigurationError(f"{option} must be a list of networks, got {given!r}")
+    return tuple(network(option, text) for text in given)
+
+
+def network(option: str, text: object) -> Network:
+    """Return one of them as an object."""
+    reason = "it is no string"
+    if isinstance(text, str):  # a number would be an address, too
         try:
-            found.append(ipaddress.ip_network(text))
+            return ipaddress.ip_network(text)
         except ValueError as error:
-            raise ConfigurationError(
-                f"{option}: {text!r} is no network such as '10.0.0.0/8' or '::1': {error}"
-            ) from None
-    return tuple(found)
+            reason = str(error)
+    raise ConfigurationError(
+        f"{option}: {text!r} is no network such as '10.0.0.0/8' or '::1': {reason}"
+    )
 
 
 TOKEN_LENGTH = 16
@@ -109,6 +115,10 @@ class Gate:
         client = request.client
         if client is None:
             return "the request came through a Unix socket, so nobody knows from where"
+        # Before the address, which a server may have taken from such a header.
+        for name, _ in request.headers:
+            if name.startswith(FORWARDED):
+                return f"the request came through a proxy ({name.decode('latin-1')})"
         if not within(client, self._allow):
             if not is_loopback(client):
                 return "this address may not turn the drain"
@@ -116,9 +126,6 @@ class Gate:
                 # A proxy that adds nothing passes this on; so does a browser that was told that
                 # somebody's name is the address of this machine.
                 return "the request was meant for another host (Host)"
-        for name, _ in request.headers:
-            if name.startswith(FORWARDED):
-                return f"the request came through a proxy ({name.decode('latin-1')})"
         if request.header(b"origin") is not None:
             return "a web page may not turn the drain (Origin)"
         if request.header(b"sec-fetch-site") not in {None, "none"}:

@@ -104,6 +104,11 @@ class Endpoints:
     def _add(self, option: str, path: object, endpoint: Endpoint) -> None:
         if not (isinstance(path, str) and path.startswith("/") and path.strip("/")):
             raise ConfigurationError(f"{option} must be a path such as '/readyz', got {path!r}")
+        if odd := [each for each in "?#%" if each in path]:
+            raise ConfigurationError(
+                f"{option} must be a path as it is once it is decoded, without a query: got "
+                f"{path!r}, with {odd[0]!r} in it; leave that out"
+            )
         path = path.rstrip("/")
         if path in self._by_path:
             raise ConfigurationError(f"{option}: {path!r} is the path of another endpoint already")

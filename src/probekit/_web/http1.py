@@ -145,8 +145,9 @@ class Connections:
         if self._ending:
             writer.transport.abort()  # it was taken in that moment
             return
-        if len(self._open) >= MOST_CONNECTIONS:
-            next(iter([*self._waiting, writer])).transport.abort()
+        if len(self._open) >= MOST_CONNECTIONS and not self._make_room():
+            writer.transport.abort()
+            return
         self._open.add(writer)
         self._none_open.clear()
         try:
@@ -167,6 +168,16 @@ class Connections:
             with suppress(RuntimeError):  # a loop that has broken was closed under it
                 writer.close()
 
+    def _make_room(self) -> bool:
+        """Close the connection that has waited longest; return whether any waits."""
+        longest = next(iter(self._waiting), None)
+        if longest is None:
+            return False
+        # At once: its task runs after those of the others that are let in with the newest one.
+        del self._waiting[longest]
+        longest.transport.abort()
+        return True
+
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Answer the next request; return whether another may follow."""
         self._waiting[writer] = None
@@ -178,7 +189,7 @@ class Connections:
         else:
             if head is None:
                 return False
-            del self._waiting[writer]
+            self._waiting.pop(writer, None)  # unless it was closed since
             method, body = head.method, Body(reader, head.length)
             response = await self._response(head, body, writer)
             lasting = head.lasting and body.left == 0

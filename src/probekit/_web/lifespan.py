@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from probekit._web.asgi_types import ASGIApp, Message, Receive, Scope, Send
     from probekit._web.side import Side
 
-__all__ = ["Lifespan", "complete_lifespan"]
+__all__ = ["Lifespan", "complete_lifespan", "fail_lifespan"]
 
 
 class Lifespan:
@@ -87,3 +87,9 @@ async def complete_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "lifespan.startup.complete"})
     await receive()
     await send({"type": "lifespan.shutdown.complete"})
+
+
+async def fail_lifespan(receive: Receive, send: Send, why: str) -> None:
+    """Say that the startup has failed."""
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": why})

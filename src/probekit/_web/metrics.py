@@ -9,6 +9,7 @@ from anyio import CapacityLimiter, to_thread
 from probekit._web.endpoint import Endpoint
 from probekit._web.message import respond
 from probekit._web.problem import method_not_allowed
+from probekit.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from probekit._web.access import Network
@@ -26,10 +27,23 @@ class MetricsExporter(Protocol):
 
 
 class MetricsEndpoint(Endpoint):
-    """Serves what an exporter renders; a scrape runs no check."""
+    """Serves what an exporter renders; a scrape runs no check.
+
+    Args:
+        exporter: What renders.
+        allowed: See `Endpoint`.
+
+    Raises:
+        ConfigurationError: If it cannot.
+    """
 
     def __init__(self, exporter: MetricsExporter, *, allowed: tuple[Network, ...] | None) -> None:
         super().__init__(allowed)
+        if isinstance(exporter, type) or not callable(getattr(exporter, "render", None)):
+            raise ConfigurationError(
+                f"metrics must have a method render(accept), such as what "
+                f"probekit.observe.prometheus.instrument(probes) returns, got {exporter!r}"
+            )
         self._exporter = exporter
 
     async def respond(self, request: Request) -> Response:

@@ -128,12 +128,17 @@ class ProbeEndpoint(Endpoint):
             return self._no_such_check(only)
         question = parse_query(request.query) if request.query else Question()
         media = TEXT if question.verbose else accepted(request.header(b"accept"))
-        report = await self._asked.report(self._probe, only=only, exclude=question.exclude)
+        versions: list[int] = []  # of before the report: another thread may record meanwhile
+        report = await self._asked.report(
+            self._probe,
+            only=only,
+            exclude=question.exclude,
+            asked=lambda: versions.append(service.engine.version),
+        )
         more = ""
         if question.verbose and self._details == "full":
             more = self._more(report, request)
-        version = service.engine.version if plain else None
-        return self._render(report, media, more=more, version=version)
+        return self._render(report, media, more=more, version=versions[0] if plain else None)
 
     def _more(self, report: Report, request: Request) -> str:
         """Return what a person who asks wants to know besides, in lines."""

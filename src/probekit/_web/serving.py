@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING, TypedDict, cast
+from typing import TYPE_CHECKING, TypedDict, TypeVar, cast
 
 from anyio import CancelScope, move_on_after, to_thread
 
@@ -22,7 +22,16 @@ if TYPE_CHECKING:
 
     from probekit._lifecycle.service import Service
 
-__all__ = ["MiddlewareOptions", "Serving", "SideOptions", "begin", "close", "split"]
+__all__ = [
+    "MiddlewareOptions",
+    "Serving",
+    "SideOptions",
+    "begin",
+    "close",
+    "service_of",
+    "split",
+    "wrapped",
+]
 
 ENDING = 5.0
 """Seconds that everything has to end when a block is left, beside the jobs."""
@@ -43,6 +52,39 @@ class SideOptions(TypedDict, total=False):
 
 class MiddlewareOptions(EndpointOptions, SideOptions, total=False):
     """The options of every `ProbeMiddleware`."""
+
+
+App = TypeVar("App")
+
+
+def wrapped(kind: str, app: App) -> App:
+    """Return an application that is to be wrapped.
+
+    Raises:
+        ConfigurationError: If it is none.
+    """
+    if not callable(app):
+        raise ConfigurationError(
+            f"ProbeMiddleware: app must be the {kind} application inside, got {app!r}"
+        )
+    return app
+
+
+def service_of(probes: object) -> Service:
+    """Return what the doors drive.
+
+    Raises:
+        ConfigurationError: If these are no `Probes`.
+    """
+    from probekit._lifecycle.service import Service
+
+    service = getattr(probes, "service", None)
+    if not isinstance(service, Service):
+        raise ConfigurationError(
+            f"probe endpoints: probes must be a probekit.Probes, got {probes!r}; make one, and "
+            f"hand it in: probes = Probes()"
+        )
+    return service
 
 
 def split(
