@@ -5,6 +5,9 @@ from __future__ import annotations
 import gc
 import os
 import runpy
+import subprocess
+import sys
+import textwrap
 from typing import TYPE_CHECKING
 
 from probekit._core import forked
@@ -39,6 +42,48 @@ def test_what_lives_is_made_anew_in_a_child_and_nowhere_else() -> None:
     os.close(write_end)
     assert os.read(read_end, 10) == b"x"
     os.close(read_end)
+
+
+class Failing:
+    """Cannot be made anew."""
+
+    def renew(self) -> None:
+        """Say why."""
+        raise OSError("it is gone")
+
+
+def test_one_that_cannot_be_made_anew_leaves_the_others_to_be(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """They do not come in any order; the log of the child has its traceback."""
+    read_end, write_end = os.pipe()
+    everybody: list[Failing | Counting] = [Failing()]
+    everybody += [Counting(write_end) for _ in range(5)]
+    for each in everybody:
+        forked.renew_when_forked(each)
+    pid = os.fork()
+    if pid == 0:
+        os.write(write_end, caplog.text.encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    os.close(write_end)
+    with os.fdopen(read_end) as stream:
+        said = stream.read()
+    assert said.startswith("xxxxx")
+    assert "Failing" in said
+    assert "could not be made anew in a forked child" in said
+    assert "OSError: it is gone" in said
+
+
+def test_logging_is_made_anew_before_what_may_have_to_be_logged() -> None:
+    """Or a child would wait for a lock that a thread of the parent held."""
+    program = """
+        import sys
+        import probekit._core.forked
+        print("logging" in sys.modules)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "True\n"
 
 
 def test_a_system_that_cannot_fork_needs_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
