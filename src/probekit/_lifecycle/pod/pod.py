@@ -252,7 +252,7 @@ class Pod:
     def leave(self) -> None:
         """Take this worker's line away."""
         with self._lock:
-            directory, presence = self._directory, self._presence
+            directory = self._directory
             if directory is None or self._pid != os.getpid():
                 return
             try:
@@ -261,17 +261,14 @@ class Pod:
                     files.remove(directory, name)
             except OSError as error:
                 self._complain(f"cannot write in {self.path}: {error.strerror}")
-            if presence is not None:
-                os.close(presence)
-            os.close(directory)
-            self._forget()
+            self._let_go()
 
     # -- the directory ------------------------------------------------------------------------
 
     def _open(self) -> int | None:
         with self._lock:
             if self._pid != os.getpid():
-                self._left_behind()
+                self._let_go()
             if not self._tried:
                 self._tried = True
                 self._find()
@@ -301,13 +298,15 @@ class Pod:
     def renew(self) -> None:
         """Be as new in a child that was forked: what the parent has open is the parent's."""
         self._lock = threading.RLock()
-        self._left_behind()
+        self._let_go()
 
-    def _left_behind(self) -> None:
-        for descriptor in (self._directory, self._presence):
+    def _let_go(self) -> None:
+        opened = self._directory, self._presence
+        self._forget()  # first, or what cannot be closed would be closed again when it is another's
+        for descriptor in opened:
             if descriptor is not None:
-                os.close(descriptor)
-        self._forget()
+                with suppress(OSError):  # a daemoniser has closed it
+                    os.close(descriptor)
 
     def _vanished(self, directory: int) -> bool:
         """Whether somebody has removed the directory; then a new one takes its place."""
@@ -317,7 +316,7 @@ class Pod:
             if os.fstat(directory).st_nlink:
                 return False
             self._complain(f"somebody has removed {self.path}; made anew")
-            self._left_behind()
+            self._let_go()
             # Who makes it anew writes what it knows; the others find that, and what came since.
             if self._open() is not None and self._made:
                 for record, value in self._last.items():
