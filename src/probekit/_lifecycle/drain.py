@@ -46,6 +46,7 @@ class DrainSwitch:
         "_lock",
         "_looked",
         "_pod",
+        "_unheard",
     )
 
     def __init__(self, *, clock: Clock, changed: Callable[[Drain | None], None], pod: Pod) -> None:
@@ -60,10 +61,12 @@ class DrainSwitch:
         self._fleet: Shared | None = None
         self._looked = -math.inf
         self._final: Drain | None = None
+        self._unheard = False
 
     def renew(self) -> None:
-        """Have a lock that nobody holds."""
+        """Have a lock that nobody holds; the next look tells of the drain that was inherited."""
         self._lock = threading.RLock()  # a signal handler of the application's may come in between
+        self._unheard = True
 
     @property
     def state(self) -> Drain | None:
@@ -182,7 +185,8 @@ class DrainSwitch:
         with self._lock:  # who comes while another looks wants to know what that one sees
             if now - self._looked < every:
                 return
-            self._looked, before = now, self.state
+            self._looked, before = now, None if self._unheard else self.state
+            self._unheard = False
             if self._pod.changed("drain"):
                 self._leased = self._pod.read("drain", self._leased)
             if self._pod.changed("fleet"):
