@@ -20,9 +20,11 @@ from probekit._lifecycle.pod.records import (
     shared_of,
     worker_content,
 )
+from probekit._lifecycle.pod.startup import Passed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
 
 __all__ = ["Pod", "Shared", "Worker", "application"]
 
@@ -58,7 +60,7 @@ class Pod:
         self._tried = False
         self._made = False
         self._unwritten: set[str] = set()
-        self._started = False
+        self._passed = Passed(f"{self._prefix}.started")
         self.path: str | None = None
         self.obstacle: str | None = None
         self._records = {
@@ -179,23 +181,25 @@ class Pod:
 
     # -- startup ------------------------------------------------------------------------------
 
-    def has_started(self) -> bool:
-        """Whether the startup has passed in any worker."""
-        directory = None if self._started else self._open()
+    def has_started(self, checks: AbstractSet[str]) -> bool:
+        """Whether the startup has passed in any worker, or in several, with these checks."""
+        directory = None if self._passed.includes(checks) else self._open()
         if directory is not None:
             try:
-                self._started = files.exists(directory, f"{self._prefix}.started")
+                self._passed.read(directory)
+            except files.ForeignError as error:
+                self._complain(f"{self.path}: {error}")
             except OSError as error:
-                self._complain(f"cannot look at {self.path}: {error.strerror}")
-        return self._started
+                self._complain(f"cannot read in {self.path}: {error.strerror}")
+        return self._passed.includes(checks)
 
-    def start(self) -> None:
-        """Note for all workers that the startup has passed in this one."""
-        directory = None if self.has_started() else self._open()
-        self._started = True
+    def start(self, checks: AbstractSet[str]) -> None:
+        """Note for all workers that the startup has passed in this one, with these checks."""
+        directory = None if self.has_started(checks) else self._open()
+        self._passed.add(checks)
         if directory is not None:
             try:
-                files.write(directory, f"{self._prefix}.started", {"pid": os.getpid()})
+                self._passed.write(directory)
             except OSError as error:
                 self._complain(f"cannot write in {self.path}: {error.strerror}")
 
