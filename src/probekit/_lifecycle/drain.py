@@ -195,21 +195,50 @@ class DrainSwitch:
             self._changed(after)
 
 
-def check_text(name: str, value: object) -> None:
-    """Refuse what is no short text."""
+def check_text(
+    name: str,
+    value: object,
+    *,
+    where: str = "drain",
+    shown: Callable[[object], str] = repr,
+) -> None:
+    """Refuse what is no short text.
+
+    Args:
+        name: What it is.
+        value: It.
+        where: Whose it is.
+        shown: Writes a value as whoever gave it would.
+
+    Raises:
+        ConfigurationError: If it is none.
+    """
     if not isinstance(value, str):
-        raise ConfigurationError(f"drain: {name} must be a string, got {value!r}")
+        raise ConfigurationError(f"{where}: {name} must be a string, got {shown(value)}")
     if not is_text(value):
+        if len(value) > TEXT_LIMIT:
+            got = f"{len(value)} characters: {shown(value[:TEXT_LIMIT])}"
+        else:
+            odd = next(each for each in value if not each.isprintable())
+            got = f"{shown(odd)} in {shown(value)}"
         raise ConfigurationError(
-            f"drain: {name} must be one line of at most {TEXT_LIMIT} printable characters, got "
-            f"{len(value)}: {value[:TEXT_LIMIT]!r}"
+            f"{where}: {name} must be one line of at most {TEXT_LIMIT} printable characters, got "
+            f"{got}"
         )
 
 
-def check_lease(lease: object) -> None:
-    """Refuse what is no number of seconds."""
+def check_lease(lease: object, *, shown: Callable[[object], str] = repr) -> None:
+    """Refuse what is no number of seconds.
+
+    Args:
+        lease: It, or None for a drain without end.
+        shown: Writes a value as whoever gave it would.
+
+    Raises:
+        ConfigurationError: If it is none.
+    """
     if lease is not None and not is_seconds(lease):
         raise ConfigurationError(
             f"drain: lease must be > 0 seconds, or left out to drain until somebody ends it; "
-            f"got {lease!r}"
+            f"got {shown(lease)}"
         )
