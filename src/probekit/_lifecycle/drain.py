@@ -49,7 +49,7 @@ class DrainSwitch:
         "_unheard",
     )
 
-    def __init__(self, *, clock: Clock, changed: Callable[[Drain | None], None], pod: Pod) -> None:
+    def __init__(self, *, clock: Clock, changed: Callable[[], None], pod: Pod) -> None:
         self._clock = clock
         self._changed = changed
         self._pod = pod
@@ -96,7 +96,7 @@ class DrainSwitch:
             if self._fleet is not None and now >= self._fleet.deadline:
                 self._fleet, noticed = None, True
         if noticed:
-            self._changed(None)
+            self._changed()
         return self.state
 
     def begin(self, *, reason: str = "", by: str = "", lease: float | None = None) -> Drain:
@@ -128,7 +128,7 @@ class DrainSwitch:
         with self._lock:
             self._leased = shared = Shared(drain, deadline)
             self._pod.write("drain", shared)
-        self._changed(drain)
+        self._changed()
         return drain
 
     def finish(self, *, reason: str) -> None:
@@ -158,8 +158,8 @@ class DrainSwitch:
         with self._lock:
             self._leased = None
             self._pod.write("drain", None)
-        if (after := self.state) != before:
-            self._changed(after)
+        if self.state != before:
+            self._changed()
         if (fleet := self.fleet) is not None:
             raise DrainIsFinalError(
                 f"the drain cannot be ended here: {fleet.by or 'somebody'} drained the whole "
@@ -172,8 +172,8 @@ class DrainSwitch:
         with self._lock:
             self._fleet = fleet
             self._pod.write("fleet", fleet)
-        if (after := self.state) != before:
-            self._changed(after)
+        if self.state != before:
+            self._changed()
 
     def look(self, *, every: float = LOOKED_EVERY) -> None:
         """See whether another worker has turned the switch, or the fleet's has been turned.
@@ -191,8 +191,8 @@ class DrainSwitch:
                 self._leased = self._pod.read("drain", self._leased)
             if self._pod.changed("fleet"):
                 self._fleet = self._pod.read("fleet", self._fleet)
-        if (after := self.state) != before:
-            self._changed(after)
+        if self.state != before:
+            self._changed()
 
 
 def check_text(
