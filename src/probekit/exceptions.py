@@ -7,7 +7,7 @@
     │   ├── Unhealthy           it does not work
     │   └── Degraded            it works, but not as it should
     ├── ConfigurationError      the application asked for something that makes no sense
-    ├── DrainIsFinalError       somebody tried to end a drain that SIGTERM began
+    ├── DrainIsFinalError       somebody tried to end what SIGTERM or the fleet began
     ├── FleetError              the Redis of a fleet does not do what it was asked for
     └── ImportError
         └── MissingExtraError   a module needs a package that an extra installs
@@ -64,7 +64,11 @@ class ConfigurationError(Exception):
 
 
 class DrainIsFinalError(Exception):
-    """A drain that SIGTERM began cannot be ended: the process is leaving."""
+    """A drain cannot be ended here.
+
+    SIGTERM began it, and the process is leaving; or it is the whole fleet's, which
+    `probekit.fleet.Fleet.undrain` ends.
+    """
 
 
 class FleetError(Exception):

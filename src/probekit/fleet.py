@@ -77,7 +77,7 @@ class Fleet:
         self, redis: str | Redis, /, *, app: str, version: str = "", timeout: float = 1.0
     ) -> None:
         self._keys = keys_of(app)
-        check_text("version", version)
+        check_text("version", version, where="fleet")
         if not is_seconds(timeout):
             raise ConfigurationError(f"fleet: timeout must be > 0 seconds, got {timeout!r}")
         self.app: str = app

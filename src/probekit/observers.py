@@ -51,8 +51,8 @@ class LoggingObserver(Observer):
         if before is None and report.passing:
             return
         failing = "; ".join(
-            f"{name}: {result.status.value}{f' ({result.message})' if result.message else ''}"
-            for name, result in report.checks.items()
+            failure(result)
+            for result in report.checks.values()
             if result.status is not Status.HEALTHY
         )
         self._logger.log(
@@ -77,6 +77,13 @@ class LoggingObserver(Observer):
             f": {drain.reason}" if drain.reason else "",
             f", for {rounded(drain.until - drain.since)} s" if drain.until is not None else "",
         )
+
+
+def failure(result: CheckResult) -> str:
+    """Return what a check says that is not healthy, and whether that decides anything."""
+    unimportant = "" if result.critical else " (not critical)"
+    reason = f" ({result.message})" if result.message else ""
+    return f"{result.name}{unimportant}: {result.status.value}{reason}"
 
 
 def rounded(seconds: float) -> str:

@@ -160,7 +160,7 @@ class Probes(Declaring, Standalone, Working):
         """Turn unready, so that no new work is sent; everything is served as before.
 
         Args:
-            reason: Why, published in the answer.
+            reason: Why, published in the answer; one line of at most 200 characters.
             by: Who, likewise.
             lease: Seconds after which the drain ends by itself; None: when `undrain` ends it.
 
@@ -176,7 +176,7 @@ class Probes(Declaring, Standalone, Working):
         """End the drain, if there is one.
 
         Raises:
-            DrainIsFinalError: If SIGTERM began it.
+            DrainIsFinalError: If SIGTERM began it, or the fleet's switch did.
         """
         self.service.drain.end()
 

@@ -79,7 +79,27 @@ async def test_a_failure_and_a_recovery_are_logged_once(
         ("INFO", "check 'database' of readiness: unhealthy -> healthy"),
         ("WARNING", "check 'cache' of readiness: healthy -> unhealthy: OSError"),
     ]
-    assert report == ("INFO", "readiness: unhealthy -> degraded; cache: unhealthy (OSError)")
+    assert report == (
+        "INFO",
+        "readiness: unhealthy -> degraded; cache (not critical): unhealthy (OSError)",
+    )
+
+
+async def test_what_is_not_critical_is_not_logged_as_a_cause(
+    logging_probes: Probes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever reads why a probe fails finds it marked, as in the text for a person."""
+    logging_probes.readiness(Script(Unhealthy("no rows")), name="database")
+    logging_probes.readiness(Script(Unhealthy()), name="mute", critical=False)
+    logging_probes.readiness(
+        Script(None), name="late", critical=False, interval=10, initial_delay=5
+    )
+    await logging_probes.report()
+    assert lines(caplog)[-1] == (
+        "WARNING",
+        "readiness: not yet asked -> unhealthy; database: unhealthy (no rows); "
+        "mute (not critical): unhealthy; late (not critical): unknown (not yet run)",
+    )
 
 
 async def test_a_report_that_fails_from_the_first_is_logged(

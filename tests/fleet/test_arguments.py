@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -112,8 +113,11 @@ def test_a_wrong_timeout_is_refused(timeout: float) -> None:
 
 def test_a_wrong_version_is_refused() -> None:
     """It stands in a table."""
-    with pytest.raises(ConfigurationError, match="version must be one line"):
+    with pytest.raises(ConfigurationError, match=r"^fleet: version must be one line"):
         Fleet("redis://localhost", app="shop", version="1\n2")
+    number: Any = 3
+    with pytest.raises(ConfigurationError, match=r"^fleet: version must be a string, got 3$"):
+        Fleet("redis://localhost", app="shop", version=number)
 
 
 @pytest.mark.parametrize(

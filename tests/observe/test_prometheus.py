@@ -4,6 +4,7 @@ import gc
 import math
 import subprocess
 import sys
+import textwrap
 import time
 import weakref
 from typing import TYPE_CHECKING
@@ -644,3 +645,38 @@ def test_without_its_extra_the_module_names_the_install_line() -> None:
     assert ended.returncode == 1
     assert "probekit.observe.prometheus needs prometheus-client" in ended.stderr
     assert "pip install 'probekit-health[prometheus]'" in ended.stderr
+
+
+def test_a_forked_child_waits_for_no_scrape_of_its_parent() -> None:
+    """Its locks are its own; what was counted goes on, as the client has it."""
+    program = """
+        import os, sys, threading
+        from prometheus_client import CollectorRegistry
+        from probekit import Probe, Probes
+        from probekit.observe import prometheus
+        probes, registry = Probes(observers=[]), CollectorRegistry()
+        metrics = prometheus.instrument(probes, registry=registry)
+        metrics.on_answer(Probe.READINESS, 200)
+        entered, leave = threading.Event(), threading.Event()
+
+        def scrape():
+            with metrics._lock, prometheus._exporters.lock:
+                entered.set()
+                leave.wait(10)
+
+        threading.Thread(target=scrape, daemon=True).start()
+        entered.wait(10)
+        pid = os.fork()
+        if pid == 0:
+            assert prometheus.instrument(probes, registry=registry) is metrics
+            metrics.on_answer(Probe.READINESS, 200)
+            _, text = metrics.render()
+            assert b'probe="readiness"} 2.0' in text, text.decode()
+            sys.exit(0)  # in order, so that what was covered is written down
+        assert os.waitpid(pid, 0)[1] == 0
+        leave.set()
+    """
+    code = textwrap.dedent(program)
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=15, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -43,7 +43,6 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "probekit.starlette": (*DOOR, "probekit.asgi"),
     "probekit.flask": (*DOOR, "probekit.wsgi"),
     "probekit.wsgi": DOOR,
-    "probekit.server": DOOR,
     "probekit.watchdog": (*CORE, "probekit._lifecycle"),
     "probekit.checks": (
         "probekit.exceptions",
@@ -64,7 +63,6 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "probekit.__main__": ("probekit.cli",),
     "probekit._fleet": (*CORE, "probekit._lifecycle", "probekit._fleet"),
     "probekit.fleet": (*CORE, "probekit._lifecycle", "probekit._fleet"),
-    "probekit.testing": ("probekit",),
 }
 
 # Beside these, for annotations alone.
@@ -175,6 +173,12 @@ def test_an_arrow_that_goes_up_is_seen(module: str, text: str, complaint: str) -
 def test_an_arrow_that_goes_down_is_allowed(module: str, text: str) -> None:
     """The rule leaves alone what it should."""
     assert violations({module: text}) == []
+
+
+def test_every_place_is_taken() -> None:
+    """A module that is gone needs no line there."""
+    known = [*MAY_IMPORT, *MAY_NAME, *(name for each in MAY_IMPORT.values() for name in each)]
+    assert set(known) - set(sources()) == set()
 
 
 def test_files_are_short() -> None:

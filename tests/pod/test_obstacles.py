@@ -73,10 +73,9 @@ def test_what_may_not_be_touched_any_more_is_said_once(
             assert not pod.write("drain", None)
             pod.announce(line)
             assert pod.workers() == []
-            assert not pod._started
-            assert not pod.has_started()
-        pod.start()
-        assert pod.has_started()
+            assert not pod.has_started(set())
+        pod.start(set())
+        assert pod.has_started(set())
     said = [record.getMessage().partition("cannot ")[2] for record in caplog.records]
     assert sorted(said) == [
         f"look at {pod.path}: Permission denied",

@@ -45,10 +45,10 @@ async def test_one_process_is_one_because_it_was_told_so(
             assert [worker["pid"] for worker in shown["workers"]] == [os.getpid()]
     assert (seen_by(one), seen_by(other)) == ("", None)
     assert (await ask(probe_app(other), "/readyz")).status == 200
-    assert not one.service.pod.has_started()
-    one.service.pod.start()
-    assert one.service.pod.has_started()
-    assert not other.service.pod.has_started()
+    assert not one.service.pod.has_started({"warm"})
+    one.service.pod.start({"warm"})
+    assert one.service.pod.has_started({"warm"})
+    assert not other.service.pod.has_started({"warm"})
     assert names_in(runtime) == []
     assert caplog.records == []
 

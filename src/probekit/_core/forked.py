@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging  # before the hook below: it has made its own locks anew when that has to log
 import os
 import weakref
 from typing import Protocol
@@ -17,6 +18,8 @@ class Renewable(Protocol):
         ...
 
 
+logger = logging.getLogger("probekit")
+
 _known: weakref.WeakSet[Renewable] = weakref.WeakSet()
 
 
@@ -27,7 +30,10 @@ def renew_when_forked(each: Renewable) -> None:
 
 def _renew() -> None:
     for each in list(_known):
-        each.renew()
+        try:
+            each.renew()
+        except Exception:
+            logger.exception("%r could not be made anew in a forked child", each)
 
 
 if hasattr(os, "register_at_fork"):

@@ -99,9 +99,10 @@ class Answers:
 
     def _of_the_pod(self, startup: Report) -> Report:
         """Return the answer that all workers give: the platform asks whichever, and once."""
+        checks = {name for name, result in startup.checks.items() if result.critical}
         if startup.passing:
-            self.pod.start()
-        elif self.pod.has_started():
+            self.pod.start(checks)
+        elif self.pod.has_started(checks):
             message = "it has passed in another worker of this server"
             return startup._replace(status=Status.HEALTHY, message=message)
         return startup

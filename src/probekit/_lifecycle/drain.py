@@ -46,9 +46,10 @@ class DrainSwitch:
         "_lock",
         "_looked",
         "_pod",
+        "_unheard",
     )
 
-    def __init__(self, *, clock: Clock, changed: Callable[[Drain | None], None], pod: Pod) -> None:
+    def __init__(self, *, clock: Clock, changed: Callable[[], None], pod: Pod) -> None:
         self._clock = clock
         self._changed = changed
         self._pod = pod
@@ -60,10 +61,12 @@ class DrainSwitch:
         self._fleet: Shared | None = None
         self._looked = -math.inf
         self._final: Drain | None = None
+        self._unheard = False
 
     def renew(self) -> None:
-        """Have a lock that nobody holds."""
+        """Have a lock that nobody holds; the next look tells of the drain that was inherited."""
         self._lock = threading.RLock()  # a signal handler of the application's may come in between
+        self._unheard = True
 
     @property
     def state(self) -> Drain | None:
@@ -93,7 +96,7 @@ class DrainSwitch:
             if self._fleet is not None and now >= self._fleet.deadline:
                 self._fleet, noticed = None, True
         if noticed:
-            self._changed(None)
+            self._changed()
         return self.state
 
     def begin(self, *, reason: str = "", by: str = "", lease: float | None = None) -> Drain:
@@ -125,7 +128,7 @@ class DrainSwitch:
         with self._lock:
             self._leased = shared = Shared(drain, deadline)
             self._pod.write("drain", shared)
-        self._changed(drain)
+        self._changed()
         return drain
 
     def finish(self, *, reason: str) -> None:
@@ -155,8 +158,8 @@ class DrainSwitch:
         with self._lock:
             self._leased = None
             self._pod.write("drain", None)
-        if (after := self.state) != before:
-            self._changed(after)
+        if self.state != before:
+            self._changed()
         if (fleet := self.fleet) is not None:
             raise DrainIsFinalError(
                 f"the drain cannot be ended here: {fleet.by or 'somebody'} drained the whole "
@@ -169,8 +172,8 @@ class DrainSwitch:
         with self._lock:
             self._fleet = fleet
             self._pod.write("fleet", fleet)
-        if (after := self.state) != before:
-            self._changed(after)
+        if self.state != before:
+            self._changed()
 
     def look(self, *, every: float = LOOKED_EVERY) -> None:
         """See whether another worker has turned the switch, or the fleet's has been turned.
@@ -182,30 +185,60 @@ class DrainSwitch:
         with self._lock:  # who comes while another looks wants to know what that one sees
             if now - self._looked < every:
                 return
-            self._looked, before = now, self.state
+            self._looked, before = now, None if self._unheard else self.state
+            self._unheard = False
             if self._pod.changed("drain"):
                 self._leased = self._pod.read("drain", self._leased)
             if self._pod.changed("fleet"):
                 self._fleet = self._pod.read("fleet", self._fleet)
-        if (after := self.state) != before:
-            self._changed(after)
+        if self.state != before:
+            self._changed()
 
 
-def check_text(name: str, value: object) -> None:
-    """Refuse what is no short text."""
+def check_text(
+    name: str,
+    value: object,
+    *,
+    where: str = "drain",
+    shown: Callable[[object], str] = repr,
+) -> None:
+    """Refuse what is no short text.
+
+    Args:
+        name: What it is.
+        value: It.
+        where: Whose it is.
+        shown: Writes a value as whoever gave it would.
+
+    Raises:
+        ConfigurationError: If it is none.
+    """
     if not isinstance(value, str):
-        raise ConfigurationError(f"drain: {name} must be a string, got {value!r}")
+        raise ConfigurationError(f"{where}: {name} must be a string, got {shown(value)}")
     if not is_text(value):
+        if len(value) > TEXT_LIMIT:
+            got = f"{len(value)} characters: {shown(value[:TEXT_LIMIT])}"
+        else:
+            odd = next(each for each in value if not each.isprintable())
+            got = f"{shown(odd)} in {shown(value)}"
         raise ConfigurationError(
-            f"drain: {name} must be one line of at most {TEXT_LIMIT} printable characters, got "
-            f"{len(value)}: {value[:TEXT_LIMIT]!r}"
+            f"{where}: {name} must be one line of at most {TEXT_LIMIT} printable characters, got "
+            f"{got}"
         )
 
 
-def check_lease(lease: object) -> None:
-    """Refuse what is no number of seconds."""
+def check_lease(lease: object, *, shown: Callable[[object], str] = repr) -> None:
+    """Refuse what is no number of seconds.
+
+    Args:
+        lease: It, or None for a drain without end.
+        shown: Writes a value as whoever gave it would.
+
+    Raises:
+        ConfigurationError: If it is none.
+    """
     if lease is not None and not is_seconds(lease):
         raise ConfigurationError(
             f"drain: lease must be > 0 seconds, or left out to drain until somebody ends it; "
-            f"got {lease!r}"
+            f"got {shown(lease)}"
         )

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from probekit._core.clock import Clock
-    from probekit._core.model import Drain
     from probekit._lifecycle.plan import Plan
     from probekit._lifecycle.pod.pod import Pod
     from probekit._lifecycle.watchdog.policy import Policy
@@ -128,7 +127,7 @@ class Service(Answers):
             traffic=self.traffic,
             evidence=self.evidence,
             steps=self.steps,
-            begun=lambda: self._drain_changed(self.drain.state),
+            begun=self._drain_changed,
             farewell=self._farewell,
             jobs=self.jobs,
         )
@@ -146,7 +145,7 @@ class Service(Answers):
         if self.drain.state is not None:
             self.evidence.saw_503(prober)
 
-    def _drain_changed(self, _change: Drain | None) -> None:
+    def _drain_changed(self) -> None:
         drain = self.drain.state  # two threads may turn it at once, and tell of it in any order
         self.engine.version += 1
         for on_drain in self.observers.on_drain:

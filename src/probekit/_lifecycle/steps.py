@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+from probekit._core.forked import renew_when_forked
 from probekit._core.loops import current_loop
 from probekit._core.model import DrainStep
 from probekit._lifecycle.hooks import check_step
@@ -34,10 +36,15 @@ class Steps:
 
     def __init__(self, *, hooks: Hooks) -> None:
         self._hooks = hooks
+        self._declared: list[Hook] = []
+        self.renew()
+        renew_when_forked(self)
+
+    def renew(self) -> None:
+        """Begin at the beginning, with a lock that nobody holds and nobody who waits."""
         self._lock = threading.RLock()
         self._reached = 0  # how many of them
         self._waiting: list[tuple[DrainStep, Callable[[], object]]] = []
-        self._declared: list[Hook] = []
 
     def add(self, hook: Hook) -> None:
         """Run ``hook`` when its step is reached; at once if it has been."""
@@ -95,7 +102,7 @@ class Steps:
         try:
             await waiter.wait()
         finally:
-            with self._lock:
+            with self._lock, suppress(ValueError):  # gone, if this process was forked meanwhile
                 self._waiting.remove(entry)
 
 

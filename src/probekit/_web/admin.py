@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, cast
 
+from probekit._core.text import TEXT_LIMIT
+from probekit._lifecycle.drain import check_lease, check_text
 from probekit._web.endpoint import Endpoint
 from probekit._web.message import respond
 from probekit._web.problem import method_not_allowed, problem
@@ -55,6 +57,7 @@ class DrainEndpoint(Endpoint):
         if isinstance(options, str):
             return problem(400, options)
         try:
+            check_options(options)
             drain = self._service.drain.begin(**options)
         except ConfigurationError as error:
             return problem(400, str(error))
@@ -94,10 +97,34 @@ def options_of(body: bytes) -> dict[str, Any] | str:
     except (ValueError, RecursionError) as error:
         return f"the body is no JSON: {error}"
     if not isinstance(options, dict):
-        return f"the body must be a JSON object, got {type(options).__name__}"
+        return f"the body must be a JSON object, got {in_json(options)}"
     given = cast("dict[str, Any]", options)
     for field in given:
         if field not in FIELDS:
             known = ", ".join(FIELDS)
             return f"{field[:50]!r} is no field of a drain; there are {known}"
     return given
+
+
+def check_options(options: dict[str, Any]) -> None:
+    """Refuse values that make no sense, in the words of who sent them.
+
+    Raises:
+        ConfigurationError: If there is one.
+    """
+    for field, value in options.items():
+        if field == "lease":
+            check_lease(value, shown=in_json)
+        else:
+            check_text(field, value, shown=in_json)
+
+
+def in_json(value: object) -> str:
+    """Return ``value`` as its sender wrote it: the beginning, or what it is if it has parts."""
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, str):
+        return json.dumps(value[:TEXT_LIMIT])
+    return json.dumps(value)[:TEXT_LIMIT]

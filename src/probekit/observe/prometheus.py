@@ -16,6 +16,7 @@ from threading import Lock, RLock
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary, ref
 
+from probekit._core.forked import renew_when_forked
 from probekit._core.model import Probe, Status
 from probekit.exceptions import ConfigurationError, MissingExtraError
 from probekit.observers import Observer
@@ -72,19 +73,8 @@ def instrument(probes: Probes, *, registry: CollectorRegistry = REGISTRY) -> Pro
         ConfigurationError: If the registry shows another `Probes` of the same name or metrics of
             the same names, or if PROMETHEUS_MULTIPROC_DIR is no directory.
     """
-    with _lock:
-        exporter = _exporters.get(registry)
-        if exporter is None:
-            exporter = Exporter()
-            try:
-                registry.register(exporter)
-            except ValueError as error:
-                raise ConfigurationError(
-                    f"the registry has metrics of probekit's names already: {error}; pass another "
-                    f"one: registry=CollectorRegistry()"
-                ) from error
-            _exporters[registry] = exporter
-        return exporter.add(probes, registry)
+    with _exporters.lock:
+        return _exporters.of(registry).add(probes, registry)
 
 
 class PrometheusObserver(Observer):
@@ -118,6 +108,11 @@ class PrometheusObserver(Observer):
         self._due = 0.0
         if self._directory is not None:
             probes.service.companions.append(Idle(self._tell_other_processes))
+        self.renew()
+        renew_when_forked(self)
+
+    def renew(self) -> None:
+        """Have a lock that nobody holds; prometheus-client renews no numbers in a fork either."""
         # Whoever reads the drain may end it, and is told so while it holds the lock.
         self._lock = RLock()
 
@@ -296,5 +291,40 @@ class Exporter(Collector):
         return None if observer is None or observer.probes is None else observer
 
 
-_exporters: WeakKeyDictionary[CollectorRegistry, Exporter] = WeakKeyDictionary()
-_lock = Lock()
+class Exporters:
+    """The exporter of each registry; whoever asks holds the lock.
+
+    Attributes:
+        lock: It.
+    """
+
+    def __init__(self) -> None:
+        self._known: WeakKeyDictionary[CollectorRegistry, Exporter] = WeakKeyDictionary()
+        self.renew()
+        renew_when_forked(self)
+
+    def renew(self) -> None:
+        """Have a lock that nobody holds."""
+        self.lock: Lock = Lock()
+
+    def of(self, registry: CollectorRegistry) -> Exporter:
+        """Return the exporter of ``registry``, a new one if there is none.
+
+        Raises:
+            ConfigurationError: If the registry shows metrics of the same names.
+        """
+        exporter = self._known.get(registry)
+        if exporter is None:
+            exporter = Exporter()
+            try:
+                registry.register(exporter)
+            except ValueError as error:
+                raise ConfigurationError(
+                    f"the registry has metrics of probekit's names already: {error}; pass another "
+                    f"one: registry=CollectorRegistry()"
+                ) from error
+            self._known[registry] = exporter
+        return exporter
+
+
+_exporters = Exporters()

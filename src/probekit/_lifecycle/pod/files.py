@@ -13,7 +13,6 @@ __all__ = [
     "ForeignError",
     "Watched",
     "bury",
-    "exists",
     "is_locked",
     "lock",
     "read",
@@ -87,15 +86,6 @@ def read(directory: int, name: str) -> dict[str, Any] | None:
     if version != VERSION:
         raise ForeignError(f"{name} is of version {version!r}, not {VERSION}")
     return cast("dict[str, Any]", content)
-
-
-def exists(directory: int, name: str) -> bool:
-    """Whether there is such a file."""
-    try:
-        os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def remove(directory: int, name: str) -> None:

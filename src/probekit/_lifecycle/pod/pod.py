@@ -20,9 +20,11 @@ from probekit._lifecycle.pod.records import (
     shared_of,
     worker_content,
 )
+from probekit._lifecycle.pod.startup import Passed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
 
 __all__ = ["Pod", "Shared", "Worker", "application"]
 
@@ -58,7 +60,7 @@ class Pod:
         self._tried = False
         self._made = False
         self._unwritten: set[str] = set()
-        self._started = False
+        self._passed = Passed(f"{self._prefix}.started")
         self.path: str | None = None
         self.obstacle: str | None = None
         self._records = {
@@ -179,23 +181,25 @@ class Pod:
 
     # -- startup ------------------------------------------------------------------------------
 
-    def has_started(self) -> bool:
-        """Whether the startup has passed in any worker."""
-        directory = None if self._started else self._open()
+    def has_started(self, checks: AbstractSet[str]) -> bool:
+        """Whether the startup has passed in any worker, or in several, with these checks."""
+        directory = None if self._passed.includes(checks) else self._open()
         if directory is not None:
             try:
-                self._started = files.exists(directory, f"{self._prefix}.started")
+                self._passed.read(directory)
+            except files.ForeignError as error:
+                self._complain(f"{self.path}: {error}")
             except OSError as error:
-                self._complain(f"cannot look at {self.path}: {error.strerror}")
-        return self._started
+                self._complain(f"cannot read in {self.path}: {error.strerror}")
+        return self._passed.includes(checks)
 
-    def start(self) -> None:
-        """Note for all workers that the startup has passed in this one."""
-        directory = None if self.has_started() else self._open()
-        self._started = True
+    def start(self, checks: AbstractSet[str]) -> None:
+        """Note for all workers that the startup has passed in this one, with these checks."""
+        directory = None if self.has_started(checks) else self._open()
+        self._passed.add(checks)
         if directory is not None:
             try:
-                files.write(directory, f"{self._prefix}.started", {"pid": os.getpid()})
+                self._passed.write(directory)
             except OSError as error:
                 self._complain(f"cannot write in {self.path}: {error.strerror}")
 
@@ -252,7 +256,7 @@ class Pod:
     def leave(self) -> None:
         """Take this worker's line away."""
         with self._lock:
-            directory, presence = self._directory, self._presence
+            directory = self._directory
             if directory is None or self._pid != os.getpid():
                 return
             try:
@@ -261,17 +265,14 @@ class Pod:
                     files.remove(directory, name)
             except OSError as error:
                 self._complain(f"cannot write in {self.path}: {error.strerror}")
-            if presence is not None:
-                os.close(presence)
-            os.close(directory)
-            self._forget()
+            self._let_go()
 
     # -- the directory ------------------------------------------------------------------------
 
     def _open(self) -> int | None:
         with self._lock:
             if self._pid != os.getpid():
-                self._left_behind()
+                self._let_go()
             if not self._tried:
                 self._tried = True
                 self._find()
@@ -301,13 +302,15 @@ class Pod:
     def renew(self) -> None:
         """Be as new in a child that was forked: what the parent has open is the parent's."""
         self._lock = threading.RLock()
-        self._left_behind()
+        self._let_go()
 
-    def _left_behind(self) -> None:
-        for descriptor in (self._directory, self._presence):
+    def _let_go(self) -> None:
+        opened = self._directory, self._presence
+        self._forget()  # first, or what cannot be closed would be closed again when it is another's
+        for descriptor in opened:
             if descriptor is not None:
-                os.close(descriptor)
-        self._forget()
+                with suppress(OSError):  # a daemoniser has closed it
+                    os.close(descriptor)
 
     def _vanished(self, directory: int) -> bool:
         """Whether somebody has removed the directory; then a new one takes its place."""
@@ -317,7 +320,7 @@ class Pod:
             if os.fstat(directory).st_nlink:
                 return False
             self._complain(f"somebody has removed {self.path}; made anew")
-            self._left_behind()
+            self._let_go()
             # Who makes it anew writes what it knows; the others find that, and what came since.
             if self._open() is not None and self._made:
                 for record, value in self._last.items():
