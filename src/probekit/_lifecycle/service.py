@@ -6,13 +6,12 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from anyio import to_thread
-
 from probekit._core.engine import Engine
 from probekit._core.forked import renew_when_forked
 from probekit._core.loops import nothing
 from probekit._core.model import DrainStep
 from probekit._core.observer import Observers
+from probekit._core.own_thread import on_own_thread
 from probekit._lifecycle.answers import Answers
 from probekit._lifecycle.drain import DrainSwitch
 from probekit._lifecycle.evidence import Evidence
@@ -313,7 +312,7 @@ class Service(Answers):
         self._keeper.stop()
         self.watchdog.stop()
         if self.companions or self.pod.scope != "process":
-            await to_thread.run_sync(self._part)
+            await on_own_thread(self._part)
         await self.engine.stop()
 
     def closed(self) -> None:

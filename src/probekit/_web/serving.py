@@ -6,10 +6,11 @@ import os
 import threading
 from typing import TYPE_CHECKING, TypedDict, cast
 
-from anyio import CancelScope, move_on_after, to_thread
+from anyio import CancelScope, move_on_after
 
 from probekit._core.loops import find_loop, nothing
 from probekit._core.options import refuse_unknown
+from probekit._core.own_thread import on_own_thread
 from probekit._core.portal import PORTAL
 from probekit._lifecycle.jobs import ABANDON
 from probekit._web.endpoints import EndpointOptions
@@ -171,7 +172,7 @@ class Serving:
         """
         if self._service.engine.lent:  # the checks live on probekit's own loop, so they end there
             with CancelScope(shield=True):
-                await to_thread.run_sync(self.stop)
+                await on_own_thread(self.stop)
         else:
             await self.__aexit__(None, None, None)
 
@@ -255,7 +256,7 @@ def begin(service: Service) -> None:
 async def close(side: Side) -> None:
     """Listen no more, also where the task is cancelled."""
     with CancelScope(shield=True):
-        await to_thread.run_sync(side.close)
+        await on_own_thread(side.close)
 
 
 def settle(service: Service) -> None:
