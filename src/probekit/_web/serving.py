@@ -246,11 +246,12 @@ def begin(service: Service) -> None:
 
     Raises:
         ConfigurationError: If a side port is not to be had.
+        RuntimeError: If no thread can be started.
     """
     for listener in service.listeners:
         listener.listen()
     settle(service)
-    service.serving()
+    service.begin()
 
 
 async def close(side: Side) -> None:
