@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from probekit._lifecycle.steps import Steps
     from probekit._lifecycle.traffic import Traffic
 
-__all__ = ["Departure", "Event", "Events", "Traveller"]
+__all__ = ["Departure", "Event", "Events", "Traveller", "run_errand"]
 
 logger = logging.getLogger("probekit")
 
@@ -123,7 +123,7 @@ class Departure:
     def run(self) -> None:
         """Go through all the steps; return when nothing is in flight or the application ends."""
         for member in tuple(self._members):
-            member.begun()
+            run_errand(member.begun)
         logger.warning(
             "SIGTERM: draining; readiness answers 503, and everything is served as before until %s "
             "gets the signal; the plan: %s",
@@ -235,7 +235,7 @@ class Departure:
         )
         for member in tuple(self._members):
             member.steps.reach(DrainStep.HANDED_OVER, f"to {self._below.server}")
-            member.farewell()
+            run_errand(member.farewell)
 
     def _watch(self) -> None:
         handed_over = time.monotonic()
@@ -296,7 +296,15 @@ class Departure:
             elif event is Event.RELEASED:
                 self._released = True
             elif not isinstance(event, Event):
-                event()
+                run_errand(event)
+
+
+def run_errand(errand: Callable[[], object]) -> None:
+    """Do what the thread that waits for SIGTERM is asked to do."""
+    try:
+        errand()
+    except Exception:  # whatever it was, the signal must still be handed over, and in its time
+        logger.exception("probekit failed in the thread that waits for SIGTERM")
 
 
 def unsettled(jobs: Jobs) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from probekit._lifecycle import main_thread
 from probekit._lifecycle.below import DefaultBelow, find_below, is_on_top
-from probekit._lifecycle.departure import Departure, Event
+from probekit._lifecycle.departure import Departure, Event, run_errand
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -215,10 +215,7 @@ class Relay:
             if event is Event.CAME:
                 self._depart(events)
             elif not isinstance(event, Event):
-                try:
-                    event()
-                except Exception:  # whatever it was, the signal must still be handed over
-                    logger.exception("probekit failed in the thread that waits for SIGTERM")
+                run_errand(event)
 
     def _depart(self, events: Events) -> None:
         layer = self._layer
