@@ -10,7 +10,7 @@ import pytest
 from tests.lifecycle._signals import Program
 from tests.waiting import wait_until
 
-from ._scripts import LATE, leaving, tasks, threads, unwilling
+from ._scripts import LATE, leaving, tasks, threads, undelayed, unwilling
 
 SLACK = 10.0
 """Seconds that a busy machine may add."""
@@ -95,6 +95,18 @@ def test_a_signal_sent_twice_does_not_cut_what_the_first_one_began() -> None:
         assert [run.said() for _ in range(3)] == ["taking long", "back long", "left"]
         assert run.end() == 0
         assert "handing the signal" not in run.log()
+
+
+@pytest.mark.timeout(60)
+def test_without_a_delay_a_signal_sent_twice_is_one_too() -> None:
+    """What is in flight is given back all the same: there is no server that would wait for it."""
+    with Program(undelayed, 1.0) as run:
+        assert run.said() == "working"
+        run.signal()
+        time.sleep(0.01)
+        run.signal()
+        assert [run.said() for _ in range(2)] == ["back long", "left"]
+        assert run.end() == 0
 
 
 @pytest.mark.timeout(60)
