@@ -81,7 +81,7 @@ def test_a_loop_that_leaves_when_it_drains_ends_in_order() -> None:
         log = run.log()
     assert said == ["left 2", "ended short", "back long", "closed"]
     assert "the application ends within 2.0 s, after job handle short for " in log
-    assert "handing the signal" not in log
+    assert "letting the signal" not in log
 
 
 @pytest.mark.timeout(60)
@@ -94,7 +94,7 @@ def test_a_signal_sent_twice_does_not_cut_what_the_first_one_began() -> None:
         run.signal()
         assert [run.said() for _ in range(3)] == ["taking long", "back long", "left"]
         assert run.end() == 0
-        assert "handing the signal" not in run.log()
+        assert "letting the signal" not in run.log()
 
 
 @pytest.mark.timeout(60)
@@ -117,7 +117,7 @@ def test_a_signal_does_not_cut_what_an_end_of_its_own_gives_back() -> None:
         run.signal()
         assert [run.said() for _ in range(2)] == ["back long", "left"]
         assert run.end() == 0
-        assert "handing the signal" not in run.log()
+        assert "letting the signal" not in run.log()
 
 
 @pytest.mark.timeout(60)

@@ -125,9 +125,8 @@ class Departure:
         for member in tuple(self._members):
             run_errand(member.begun)
         logger.warning(
-            "SIGTERM: draining; readiness answers 503, and everything is served as before until %s "
-            "gets the signal; the plan: %s",
-            self._below.server.name,
+            "SIGTERM: draining; readiness answers 503, and everything %s; the plan: %s",
+            self._what_goes_on(),
             "; ".join(sorted({str(member.plan) for member in self._members})),
         )
         self._wait_for(self._drained)
@@ -206,13 +205,19 @@ class Departure:
     def _longest_linger(self) -> float:
         return max(member.plan.linger for member in self._members)
 
+    def _what_goes_on(self) -> str:
+        server = self._below.server
+        if server.nobody:
+            return "goes on as before until the signal ends the process"
+        return f"is served as before until {server.name} gets the signal"
+
     def _what_comes(self) -> str:
-        name = self._below.server.name
-        return (
-            f"a second signal goes straight to {name}"
-            if self._released
-            else f"handing the signal to {name}"
-        )
+        server = self._below.server
+        if server.nobody:
+            ends = "a second signal ends" if self._released else "letting the signal end"
+            return f"{ends} the process"
+        goes = "a second signal goes straight" if self._released else "handing the signal"
+        return f"{goes} to {server.name}"
 
     def _what_is_first(self) -> str:
         server = self._below.server

@@ -36,6 +36,7 @@ class Server(NamedTuple):
             its own SIGTERM, and not with the hand-over. It ends in SIGKILL.
         waits: Whether it finishes what is in flight; if not, that must be done before.
         parked: Whether its main thread waits for nothing but a signal.
+        nobody: Whether there is none, so that the signal ends the process.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Server(NamedTuple):
     counts_the_drain: bool = False
     waits: bool = True
     parked: bool = False
+    nobody: bool = False
 
     def time_left(self, drained: float) -> float | None:
         """Return the seconds from the hand-over until what is in flight is cut, if it ever is.

@@ -342,7 +342,7 @@ class Service(Answers):
         finally:
             await self.engine.stop()
 
-    def closed(self) -> None:
+    def closed(self, why: str = "the application's lifespan has ended") -> None:
         """Note that the application has closed its resources."""
         if self.steps.reached(DrainStep.HANDED_OVER):
-            self.steps.reach(DrainStep.CLOSED, "the application's lifespan has ended")
+            self.steps.reach(DrainStep.CLOSED, why)

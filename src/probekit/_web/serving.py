@@ -190,7 +190,7 @@ class Serving:
     async def _end(self) -> None:
         try:
             await self._service.end()
-            self._service.closed()
+            self._service.closed("the block has been left" if self._block else "it was stopped")
         finally:  # cancelled, or it would hold the port against the next that serves
             await close(self._side)
             self._side.withdraw()
