@@ -254,8 +254,8 @@ class Probes(Declaring, Standalone, Working):
             ConfigurationError: If it is entered already, by that middleware for instance.
         """
         self.service.starting()
-        self.service.started()
         try:
+            self.service.started()
             yield
         finally:
             await self.service.stopped()

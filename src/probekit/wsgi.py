@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
 from probekit._core.portal import PORTAL
+from probekit._lifecycle.service import NOT_BEGUN
 from probekit._web.endpoints import EndpointOptions, Endpoints
 from probekit._web.environ import end_connection, full_path, request_of
 from probekit._web.pool import is_servers, pool_size
@@ -120,13 +121,13 @@ class ProbeMiddleware:
     def _begin(self) -> None:
         """Begin to serve, on the loop; no request fails where that cannot be."""
 
-        async def serving() -> None:
-            self._service.serving()
+        async def begin() -> None:
+            self._service.begin()
 
         try:
-            PORTAL.run(serving)
+            PORTAL.run(begin)
         except Exception:
-            logger.exception("probekit failed to begin; it tries again with the next request")
+            logger.exception(NOT_BEGUN)
 
     def _marked(self, environ: Environ, start_response: StartResponse) -> StartResponse:
         """Return a ``start_response`` that has the client close its connection in a drain."""

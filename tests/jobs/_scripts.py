@@ -31,10 +31,10 @@ async def take_on_loop(job: str) -> None:
     take(job)
 
 
-def make(linger: float) -> Probes:
+def make(linger: float, *, delay: float = 0.3) -> Probes:
     """Return Probes that log to the standard error."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
-    probes = Probes(drain_delay=0.3, linger=linger)
+    probes = Probes(drain_delay=delay, linger=linger)
     probes.on_abandon(take)
     return probes
 
@@ -81,6 +81,17 @@ def leaving(linger: float, seconds: float) -> None:
         say("working")
         while linger and not probes.draining:
             time.sleep(0.001)
+    say("left")
+
+
+def undelayed(linger: float) -> None:
+    """Leave a block as soon as it drains, without a delay, with a job that must be given back."""
+    probes = make(linger, delay=0.0)
+    with probes.serve(host="127.0.0.1", port=0):
+        probes.work("long").__enter__()
+        say("working")
+        while not probes.draining:
+            time.sleep(0.05)  # longer than from one signal to the next
     say("left")
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.lifecycle._signals import Program
 from tests.waiting import wait_until
 
-from ._scripts import LATE, leaving, tasks, threads, unwilling
+from ._scripts import LATE, leaving, tasks, threads, undelayed, unwilling
 
 SLACK = 10.0
 """Seconds that a busy machine may add."""
@@ -81,7 +81,7 @@ def test_a_loop_that_leaves_when_it_drains_ends_in_order() -> None:
         log = run.log()
     assert said == ["left 2", "ended short", "back long", "closed"]
     assert "the application ends within 2.0 s, after job handle short for " in log
-    assert "handing the signal" not in log
+    assert "letting the signal" not in log
 
 
 @pytest.mark.timeout(60)
@@ -94,7 +94,19 @@ def test_a_signal_sent_twice_does_not_cut_what_the_first_one_began() -> None:
         run.signal()
         assert [run.said() for _ in range(3)] == ["taking long", "back long", "left"]
         assert run.end() == 0
-        assert "handing the signal" not in run.log()
+        assert "letting the signal" not in run.log()
+
+
+@pytest.mark.timeout(60)
+def test_without_a_delay_a_signal_sent_twice_is_one_too() -> None:
+    """What is in flight is given back all the same: there is no server that would wait for it."""
+    with Program(undelayed, 1.0) as run:
+        assert run.said() == "working"
+        run.signal()
+        time.sleep(0.01)
+        run.signal()
+        assert [run.said() for _ in range(2)] == ["back long", "left"]
+        assert run.end() == 0
 
 
 @pytest.mark.timeout(60)
@@ -105,7 +117,7 @@ def test_a_signal_does_not_cut_what_an_end_of_its_own_gives_back() -> None:
         run.signal()
         assert [run.said() for _ in range(2)] == ["back long", "left"]
         assert run.end() == 0
-        assert "handing the signal" not in run.log()
+        assert "letting the signal" not in run.log()
 
 
 @pytest.mark.timeout(60)

@@ -256,6 +256,47 @@ def test_a_fault_in_what_it_is_asked_to_do_leaves_the_thread_at_its_post(
     end(probes)
 
 
+def test_a_fault_in_what_it_is_asked_to_do_amid_the_drain_cuts_nothing_short(
+    server: StandIn, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The drain has its time, whatever else the thread is asked for meanwhile."""
+
+    def fail() -> None:
+        raise OSError("no more threads")
+
+    probes = started(1.0)
+    began = time.monotonic()
+    sigterm()
+    wait_until(lambda: "SIGTERM: draining" in caplog.text, "it drains")
+    RELAY.do(fail)
+    assert server.arrived(10) - began >= 1.0
+    assert "probekit failed in the thread that waits for SIGTERM" in caplog.text
+    assert FAILED not in caplog.text
+    end(probes)
+
+
+@pytest.mark.parametrize("what", ["begun", "farewell"])
+def test_a_fault_in_what_one_application_tells_cuts_the_drain_of_none_short(
+    what: str, server: StandIn, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither its own nor that of the others, who are told all the same."""
+
+    def fail() -> None:
+        raise OSError("nobody listens")
+
+    first, second = started(0.5), started(0.5)
+    told: list[float] = []
+    setattr(first.service.sigterm, what, fail)
+    setattr(second.service.sigterm, what, lambda: told.append(time.monotonic()))
+    began = time.monotonic()
+    sigterm()
+    assert server.arrived(10) - began >= 0.5
+    assert len(told) == 1
+    assert "OSError: nobody listens" in caplog.text
+    assert FAILED not in caplog.text
+    end(first, second)
+
+
 def test_a_second_signal_amid_a_fault_is_not_two(server: StandIn) -> None:
     """The thread hands nothing over that has been handed over."""
     clock = BrokenClock()

@@ -13,15 +13,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import uvicorn
 
+from probekit._lifecycle.plan import make_plan
 from probekit._lifecycle.servers import Server, gunicorn_worker, owner, server_of
 from tests.waiting import wait_until
+from tests.web._asking import make_probes
 
 from ._signals import DELAY, end, restarts, sigterm, started
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ._signals import StandIn
+    from probekit import Probes
+
+    from ._signals import StandIn, Twisted
 
 
 # They carry no types.
@@ -209,6 +213,93 @@ def plan(caplog: pytest.LogCaptureFixture, handler: Any, **options: Any) -> str:
     finally:
         signal.signal(signal.SIGTERM, before)
     return caplog.text
+
+
+@pytest.mark.parametrize(
+    ("server", "without", "unattended", "attended"),
+    [
+        (Server("uvicorn", limit=16), "21 s", "46 s", "30 s"),
+        (Server("uvicorn", limit=25), "30 s", "55 s", "35 s"),
+        (
+            Server("hypercorn"),
+            "5 s and the longest request",
+            "30 s and the longest request",
+            "30 s, and than 10 s and the longest request",
+        ),
+        (Server("gunicorn", limit=12, counts_the_drain=True), "12 s", "12 s", "12 s"),
+        (
+            Server("gunicorn", counts_the_drain=True),
+            "5 s and the longest request",
+            "30 s and the longest request",
+            "30 s, and than 10 s and the longest request",
+        ),
+        (Server("daphne", waits=False), "25 s", "30 s", "30 s"),
+    ],
+)
+def test_the_grace_period_has_room_for_jobs(
+    server: Server, without: str, unattended: str, attended: str
+) -> None:
+    """They have `linger` beside the server, or before it where it knows of none, and 5 s more."""
+    how = make_plan(5.0, linger=20.0)
+    assert server.budget(how, jobs=False, attended=False) == without
+    assert server.budget(how, jobs=False, attended=True) == without
+    assert server.budget(how, jobs=True, attended=False) == unattended
+    assert server.budget(how, jobs=True, attended=True) == attended
+
+
+def declare_taker(probes: Probes) -> None:
+    """Say what takes every job that is unfinished."""
+    probes.on_abandon(lambda _job: None)
+
+
+def declare_worker(probes: Probes) -> None:
+    """Have each call of a function counted as a job."""
+    probes.worker(lambda _job: None)
+
+
+@pytest.mark.parametrize(
+    ("declare", "said"), [(None, "7 s"), (declare_taker, "14 s"), (declare_worker, "14 s")]
+)
+def test_what_is_declared_about_jobs_makes_the_grace_period_longer(
+    declare: Callable[[Probes], None] | None,
+    said: str,
+    server: StandIn,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The log says at the start how long all of it may take."""
+    caplog.set_level(logging.INFO, "probekit")
+    signal.signal(signal.SIGTERM, uvicorns(2))
+    probes = make_probes(drain_delay=5, linger=2)
+    if declare is not None:
+        declare(probes)
+    probes.service.sigterm.arm()
+    assert caplog.text.rstrip().endswith(f"the grace period must be longer than {said}")
+    end(probes)
+    assert server.signals == []
+
+
+@pytest.mark.anyio
+async def test_the_jobs_of_a_lifespan_are_waited_for_beside_requests(
+    server: StandIn, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Both have begun when the server gets the signal."""
+    caplog.set_level(logging.INFO, "probekit")
+    signal.signal(signal.SIGTERM, uvicorns(3))
+    probes = make_probes(drain_delay=5, linger=2)
+    declare_worker(probes)
+    async with probes.lifespan():
+        assert caplog.text.rstrip().endswith("the grace period must be longer than 13 s")
+    assert server.signals == []
+
+
+def test_a_block_that_is_served_may_have_jobs_to_give_back(
+    hasty: Twisted, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever is declared before: a worker's loop brings them."""
+    caplog.set_level(logging.INFO, "probekit")
+    with make_probes(drain_delay=1, linger=2).serve(host="127.0.0.1", port=0):
+        assert "the grace period must be longer than 8 s" in caplog.text
+    assert hasty.signals == []
 
 
 WARNING = "kills its workers"

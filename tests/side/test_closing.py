@@ -8,6 +8,7 @@ import anyio
 import pytest
 from anyio import to_thread
 
+from tests.full_pool import full_pool
 from tests.waiting import free_port
 from tests.web._asking import make_probes
 
@@ -64,3 +65,18 @@ def test_aclose_is_complete_where_the_loop_ends_right_after(backend: str) -> Non
     assert back == ["a"]
     assert not listens(port)
     assert probes.service.listeners == []
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("where", ["here", "on probekit's own loop"])
+async def test_aclose_waits_for_no_thread_of_the_applications_pool(where: str) -> None:
+    """Sync functions that hang may have taken up all of them, and it promises a time."""
+    probes, port = make_probes(linger=0), free_port()
+    if where == "here":
+        serving = probes.start(host=LOCAL, port=port)
+    else:
+        serving = await to_thread.run_sync(lambda: probes.start(host=LOCAL, port=port))
+    async with full_pool() as is_full:
+        await serving.aclose()
+        assert is_full()
+    assert not listens(port)

@@ -18,6 +18,7 @@ from probekit._web import serving
 from probekit._web.side import Side
 from probekit.asgi import ProbeMiddleware
 from probekit.wsgi import ProbeMiddleware as WSGIMiddleware
+from tests.full_pool import full_pool
 from tests.waiting import free_port, wait_until
 from tests.web._asking import ask as ask_app
 from tests.web._asking import make_probes
@@ -125,6 +126,20 @@ async def test_it_listens_from_the_startup_to_the_end_of_the_lifespan() -> None:
                 await anyio.sleep(0.01)
             slow.stop.set()
     assert not listens(port)
+    assert server.sent == ["startup.complete", "shutdown.complete"]
+
+
+@pytest.mark.anyio
+async def test_the_end_waits_for_no_thread_of_the_applications_pool() -> None:
+    """Sync endpoints that hang may have taken up all of them, and the application must end."""
+    slow, server = Slow(), Server()
+    slow.start.set()
+    slow.stop.set()
+    server.shutdown.set()
+    app = ProbeMiddleware(slow, probes=make_probes(), side_port=free_port(), side_host=LOCAL)
+    async with full_pool() as is_full:
+        await server.run(app)
+        assert is_full()
     assert server.sent == ["startup.complete", "shutdown.complete"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import threading
 import time
@@ -10,7 +11,7 @@ import time
 import pytest
 import trio
 
-from probekit import Probes
+from probekit import DrainStep, Probes
 from tests.lifecycle._signals import Program, say
 from tests.waiting import PATIENCE, wait_until
 
@@ -43,6 +44,22 @@ def asyncio_script(delay: float) -> None:
         say("left")
 
     asyncio.run(main())
+
+
+def telling_script(delay: float) -> None:
+    """Leave the block when the delay is over, and log it."""
+    logging.basicConfig(level=logging.INFO)
+    probes = Probes(drain_delay=delay)
+    with probes.serve(host=LOCAL, port=0) as serving:
+        say(str(serving.port))
+        asyncio.run(probes.wait_for(DrainStep.HANDED_OVER))
+        say("draining")
+
+
+def telling_start(delay: float) -> None:
+    """Have no block, and log it."""
+    logging.basicConfig(level=logging.INFO)
+    started_script(delay)
 
 
 def trio_script(delay: float) -> None:
@@ -114,6 +131,26 @@ def test_a_script_leaves_its_block_and_exits_in_order(script: object, delay: flo
         assert program.said() == "draining"
         assert program.said() == "left"
         assert program.end() == 0, program.log()
+
+
+def test_the_log_of_a_script_speaks_of_no_server() -> None:
+    """Nobody gets the signal there: it ends the process, unless the block is left before."""
+    with Program(telling_script, 0.5) as program:
+        assert program.said()
+        program.signal()
+        assert program.said() == "draining"
+        assert program.end() == 0
+        log = program.log()
+    assert (
+        "on SIGTERM: drain for 0.5 s (argument drain_delay), then it ends the process; the" in log
+    )
+    assert "goes on as before until the signal ends the process; the plan: drain for 0.5 s" in log
+    assert "drain: closed: the block has been left" in log
+    with Program(telling_start, 0.2) as program:
+        assert program.said()
+        program.signal()
+        assert program.end() == -signal.SIGTERM
+        assert "SIGTERM: letting the signal end the process after 0." in program.log()
 
 
 def test_a_script_that_does_not_listen_is_ended_after_a_while() -> None:

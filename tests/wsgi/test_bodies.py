@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from probekit import Probes
+from probekit._web.environ import request_of
 from probekit.wsgi import ProbeMiddleware
+from tests.full_pool import full_pool
 from tests.waiting import wait_until
 
 from ._asking import ask
@@ -136,3 +138,16 @@ def test_a_slow_client_holds_up_nobody(probes: Probes) -> None:
     sent.set()
     client.join()
     assert statuses == [202]
+
+
+@pytest.mark.anyio
+async def test_a_body_waits_for_no_thread_of_the_pool() -> None:
+    """Clients that send half of one may have taken up all of them."""
+    environ = {
+        "REQUEST_METHOD": "POST",
+        "CONTENT_LENGTH": str(len(LEASE)),
+        "wsgi.input": io.BytesIO(LEASE),
+    }
+    async with full_pool() as is_full:
+        assert await request_of(environ, "").body(100) == LEASE
+        assert is_full()

@@ -31,7 +31,7 @@ SIGTERM = signal.SIGTERM
 
 OUTSIDE = "SIGTERM is handled outside Python"
 
-DEFAULT = Server("the default action (the process ends)", waits=False)
+DEFAULT = Server("the default action", waits=False, nobody=True)
 
 INTERRUPTIBLE = {"waitress", "werkzeug"}
 """Servers that have no handler for SIGTERM and end in order when they are interrupted."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from probekit._lifecycle.steps import Steps
     from probekit._lifecycle.traffic import Traffic
 
-__all__ = ["Departure", "Event", "Events", "Traveller"]
+__all__ = ["Departure", "Event", "Events", "Traveller", "run_errand"]
 
 logger = logging.getLogger("probekit")
 
@@ -123,11 +123,10 @@ class Departure:
     def run(self) -> None:
         """Go through all the steps; return when nothing is in flight or the application ends."""
         for member in tuple(self._members):
-            member.begun()
+            run_errand(member.begun)
         logger.warning(
-            "SIGTERM: draining; readiness answers 503, and everything is served as before until %s "
-            "gets the signal; the plan: %s",
-            self._below.server.name,
+            "SIGTERM: draining; readiness answers 503, and everything %s; the plan: %s",
+            self._what_goes_on(),
             "; ".join(sorted({str(member.plan) for member in self._members})),
         )
         self._wait_for(self._drained)
@@ -206,13 +205,19 @@ class Departure:
     def _longest_linger(self) -> float:
         return max(member.plan.linger for member in self._members)
 
+    def _what_goes_on(self) -> str:
+        server = self._below.server
+        if server.nobody:
+            return "goes on as before until the signal ends the process"
+        return f"is served as before until {server.name} gets the signal"
+
     def _what_comes(self) -> str:
-        name = self._below.server.name
-        return (
-            f"a second signal goes straight to {name}"
-            if self._released
-            else f"handing the signal to {name}"
-        )
+        server = self._below.server
+        if server.nobody:
+            ends = "a second signal ends" if self._released else "letting the signal end"
+            return f"{ends} the process"
+        goes = "a second signal goes straight" if self._released else "handing the signal"
+        return f"{goes} to {server.name}"
 
     def _what_is_first(self) -> str:
         server = self._below.server
@@ -235,7 +240,7 @@ class Departure:
         )
         for member in tuple(self._members):
             member.steps.reach(DrainStep.HANDED_OVER, f"to {self._below.server}")
-            member.farewell()
+            run_errand(member.farewell)
 
     def _watch(self) -> None:
         handed_over = time.monotonic()
@@ -296,7 +301,15 @@ class Departure:
             elif event is Event.RELEASED:
                 self._released = True
             elif not isinstance(event, Event):
-                event()
+                run_errand(event)
+
+
+def run_errand(errand: Callable[[], object]) -> None:
+    """Do what the thread that waits for SIGTERM is asked to do."""
+    try:
+        errand()
+    except Exception:  # whatever it was, the signal must still be handed over, and in its time
+        logger.exception("probekit failed in the thread that waits for SIGTERM")
 
 
 def unsettled(jobs: Jobs) -> bool:

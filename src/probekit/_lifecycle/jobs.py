@@ -63,6 +63,7 @@ class Jobs:
     Attributes:
         traffic: As given.
         on_abandon: What takes a job that brought nothing of its own.
+        declared: Whether there is a function each of whose calls is a job.
         deadline: Until when what is in flight may go on, once the signal has been handed over
             (seconds of the traffic's clock).
         attended: Whether the application has an end that waits for them: a lifespan.
@@ -72,6 +73,7 @@ class Jobs:
     def __init__(self, *, traffic: Traffic, engine: Engine) -> None:
         self.traffic: Traffic = traffic
         self.on_abandon: Callable[[Any], object] | None = None
+        self.declared: bool = False
         self._engine = engine
         self.renew()
         renew_when_forked(self)
@@ -84,6 +86,11 @@ class Jobs:
         self.deadline: float | None = None
         self.attended: bool = False
         self.ending: bool = False
+
+    @property
+    def expected(self) -> bool:
+        """Whether the application has said that there will be any."""
+        return self.declared or self.on_abandon is not None
 
     async def finish(self, leaving: Leaving, *, draining: bool) -> None:
         """Wait, when the application ends, until the jobs are done or may go on no longer.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from probekit._lifecycle import main_thread
 from probekit._lifecycle.below import DefaultBelow, find_below, is_on_top
-from probekit._lifecycle.departure import Departure, Event
+from probekit._lifecycle.departure import Departure, Event, run_errand
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from probekit._lifecycle.below import Below
     from probekit._lifecycle.departure import Events, Traveller
     from probekit._lifecycle.plan import Plan
+    from probekit._lifecycle.servers import Server
 
 __all__ = ["RELAY", "Layer", "Relay"]
 
@@ -186,7 +187,7 @@ class Relay:
             layer.below.hand_over(signum, frame)  # whoever stands above knows no better
         elif self._since is None or self._plan is None:
             self._begin(now)
-        elif now - self._since > min(DUPLICATE, self._plan.longest):
+        elif now - self._since > same_within(layer.below.server, self._plan):
             self._layer = None
             self._tell(Event.RELEASED)
             layer.below.hand_over(signum, frame)
@@ -215,10 +216,7 @@ class Relay:
             if event is Event.CAME:
                 self._depart(events)
             elif not isinstance(event, Event):
-                try:
-                    event()
-                except Exception:  # whatever it was, the signal must still be handed over
-                    logger.exception("probekit failed in the thread that waits for SIGTERM")
+                run_errand(event)
 
     def _depart(self, events: Events) -> None:
         layer = self._layer
@@ -246,6 +244,13 @@ class Relay:
         finally:
             self._departure = None
             stopped.set()
+
+
+def same_within(server: Server, plan: Plan) -> float:
+    """Return for how many seconds after the first signal another is the same one."""
+    # A server that waits gets it after the drain in any case. One that does not is the end of
+    # what is in flight, which would be waited for otherwise, with or without a delay.
+    return min(DUPLICATE, plan.longest) if server.waits else DUPLICATE
 
 
 def in_time(departure: Departure, send_again: Callable[[], bool]) -> threading.Event:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from probekit._lifecycle.jobs import ABANDON
+
 if TYPE_CHECKING:
     from probekit._lifecycle.plan import Plan
 
@@ -34,6 +36,7 @@ class Server(NamedTuple):
             its own SIGTERM, and not with the hand-over. It ends in SIGKILL.
         waits: Whether it finishes what is in flight; if not, that must be done before.
         parked: Whether its main thread waits for nothing but a signal.
+        nobody: Whether there is none, so that the signal ends the process.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Server(NamedTuple):
     counts_the_drain: bool = False
     waits: bool = True
     parked: bool = False
+    nobody: bool = False
 
     def time_left(self, drained: float) -> float | None:
         """Return the seconds from the hand-over until what is in flight is cut, if it ever is.
@@ -53,14 +57,26 @@ class Server(NamedTuple):
             return self.limit
         return max(0.0, self.limit - drained)
 
-    def budget(self, plan: Plan) -> str:
-        """Say how long leaving may take: no SIGKILL must come before."""
+    def budget(self, plan: Plan, *, jobs: bool, attended: bool) -> str:
+        """Say how long leaving may take: no SIGKILL must come before.
+
+        Args:
+            plan: How the process will leave.
+            jobs: Whether there may be jobs, which are waited for and then given back.
+            attended: Whether the application has an end that does that, beside what the server
+                waits for; if not, it is done before.
+        """
         if self.counts_the_drain and self.limit is not None:
             return f"{self.limit:g} s"
-        after = self.limit if self.waits else plan.linger
-        if after is None:
-            return f"{plan.longest:g} s and the longest request"
-        return f"{plan.longest + after:g} s"
+        drained, back = plan.longest, ABANDON if jobs else 0.0
+        if not self.waits:
+            return f"{drained + plan.linger + back:g} s"
+        beside = plan.linger if jobs and attended else 0.0
+        before = drained + back + (plan.linger if jobs and not attended else 0.0)
+        if self.limit is not None:
+            return f"{before + max(self.limit, beside):g} s"
+        requests = f"{before:g} s and the longest request"
+        return f"{before + beside:g} s, and than {requests}" if beside else requests
 
     def __str__(self) -> str:
         """Name it and its limit."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
-
-from anyio import to_thread
 
 from probekit._core.engine import Engine
 from probekit._core.forked import renew_when_forked
 from probekit._core.loops import nothing
 from probekit._core.model import DrainStep
 from probekit._core.observer import Observers
+from probekit._core.own_thread import on_own_thread
 from probekit._lifecycle.answers import Answers
 from probekit._lifecycle.drain import DrainSwitch
 from probekit._lifecycle.evidence import Evidence
@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 
     Farewell: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
-__all__ = ["Companion", "Listener", "Service"]
+__all__ = ["NOT_BEGUN", "Companion", "Listener", "Service"]
+
+logger = logging.getLogger("probekit")
 
 FAREWELL = 5.0
 """Seconds for which it is tried to tell a client that it must go."""
@@ -53,6 +55,8 @@ TWICE = (
     "instead of serve(); or give each application a Probes of its own"
 )
 """Why it is refused, whichever comes second."""
+NOT_BEGUN = "probekit failed to begin; it tries again with the next request"
+"""What the log says where no request must fail for it."""
 
 
 class Companion(Protocol):
@@ -242,11 +246,27 @@ class Service(Answers):
     def serving(self) -> None:
         """Note that a request came: where no lifespan is told, the first is the start."""
         if not self.served:
+            try:
+                self.begin()
+            except Exception:  # it is a user's request, who has nothing to do with it
+                logger.exception(NOT_BEGUN)
+
+    def begin(self) -> None:
+        """Begin without a lifespan, if it has not begun.
+
+        Raises:
+            RuntimeError: If no thread can be started; the next call tries again.
+        """
+        if not self.served:
             self.served = True
-            self.engine.start()
-            self.sigterm.arm()
-            self._keeper.start()
-            self.watchdog.start()
+            try:
+                self.engine.start()
+                self.sigterm.arm()
+                self._keeper.start()
+                self.watchdog.start()
+            except BaseException:
+                self.served = False
+                raise
             for listener in self.listeners:
                 listener.try_to_listen()
 
@@ -272,10 +292,14 @@ class Service(Answers):
         self._phase = "started"
         self.jobs.attended = True
         self.engine.version += 1
-        self.engine.start()
-        self.sigterm.arm(without_delay=has_block)
-        self._keeper.start()
-        self.watchdog.start()
+        try:
+            self.engine.start()
+            self.sigterm.arm(without_delay=has_block)
+            self._keeper.start()
+            self.watchdog.start()
+        except BaseException:
+            self._phase = "starting"  # so its end is that of a startup that failed
+            raise
 
     async def stopped(self) -> None:
         """Note that the application has ended, or failed to start: stop all that runs."""
@@ -311,11 +335,13 @@ class Service(Answers):
         await self.jobs.give_back(draining=self.drain.state is not None)
         self._keeper.stop()
         self.watchdog.stop()
-        if self.companions or self.pod.scope != "process":
-            await to_thread.run_sync(self._part)
-        await self.engine.stop()
+        try:
+            if self.companions or self.pod.scope != "process":
+                await on_own_thread(self._part)
+        finally:
+            await self.engine.stop()
 
-    def closed(self) -> None:
+    def closed(self, why: str = "the application's lifespan has ended") -> None:
         """Note that the application has closed its resources."""
         if self.steps.reached(DrainStep.HANDED_OVER):
-            self.steps.reach(DrainStep.CLOSED, "the application's lifespan has ended")
+            self.steps.reach(DrainStep.CLOSED, why)

@@ -152,11 +152,13 @@ class Sigterm:
             return
         self._status = "armed"
         plan, server = self.plan, below.server
+        # A block that is served is a worker's, whatever it has declared.
+        jobs = self.jobs.expected or bool(self.traffic.blocks)
         logger.info(
-            "on SIGTERM: %s, then hand it to %s; the grace period must be longer than %s",
+            "on SIGTERM: %s, then %s; the grace period must be longer than %s",
             plan,
-            server,
-            server.budget(plan),
+            "it ends the process" if server.nobody else f"hand it to {server}",
+            server.budget(plan, jobs=jobs, attended=self.jobs.attended),
         )
         if plan.drain_until == "quiet" and not self.traffic.counted:
             logger.warning(

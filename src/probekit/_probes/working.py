@@ -135,6 +135,7 @@ class Working:
 
         def declare(function: F) -> F:
             handler: F = counted(function, parameter=job, begin=begin)
+            self.service.jobs.declared = True
             return handler
 
         return declare if function is None else declare(function)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import anyio.to_thread
-
+from probekit._core.own_thread import on_own_thread
 from probekit._web.message import Request
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def request_of(environ: Environ, tail: str) -> Request:
 
     async def body(limit: int) -> bytes | None:
         # Not on the loop: a client that sends half of it would hold up everybody's probes.
-        return await anyio.to_thread.run_sync(read_body, environ, limit)
+        return await on_own_thread(read_body, environ, limit)
 
     return Request(
         method=environ["REQUEST_METHOD"],

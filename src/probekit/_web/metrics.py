@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from anyio import CapacityLimiter, to_thread
-
+from probekit._core.own_thread import on_own_thread
 from probekit._web.endpoint import Endpoint
 from probekit._web.message import respond
 from probekit._web.problem import method_not_allowed
@@ -50,9 +49,7 @@ class MetricsEndpoint(Endpoint):
         """Answer a scrape."""
         if request.method not in {"GET", "HEAD"}:
             return method_not_allowed(request.method, "GET", "HEAD")
-        # An exporter reads /proc, and in multiprocess mode a file of each worker. A limiter of its
-        # own, since the shared one may be taken up by whatever is to be found out by the scrape.
+        # An exporter reads /proc, and in multiprocess mode a file of each worker.
         accept = request.header(b"accept") or "*/*"
-        limiter = CapacityLimiter(1)
-        media, body = await to_thread.run_sync(self._exporter.render, accept, limiter=limiter)
+        media, body = await on_own_thread(self._exporter.render, accept)
         return respond(200, media.encode(), body)

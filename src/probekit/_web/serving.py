@@ -6,10 +6,11 @@ import os
 import threading
 from typing import TYPE_CHECKING, TypedDict, TypeVar, cast
 
-from anyio import CancelScope, move_on_after, to_thread
+from anyio import CancelScope, move_on_after
 
 from probekit._core.loops import find_loop, nothing
 from probekit._core.options import refuse_unknown
+from probekit._core.own_thread import on_own_thread
 from probekit._core.portal import PORTAL
 from probekit._lifecycle.jobs import ABANDON
 from probekit._web.endpoints import EndpointOptions
@@ -213,7 +214,7 @@ class Serving:
         """
         if self._service.engine.lent:  # the checks live on probekit's own loop, so they end there
             with CancelScope(shield=True):
-                await to_thread.run_sync(self.stop)
+                await on_own_thread(self.stop)
         else:
             await self.__aexit__(None, None, None)
 
@@ -231,7 +232,7 @@ class Serving:
     async def _end(self) -> None:
         try:
             await self._service.end()
-            self._service.closed()
+            self._service.closed("the block has been left" if self._block else "it was stopped")
         finally:  # cancelled, or it would hold the port against the next that serves
             await close(self._side)
             self._side.withdraw()
@@ -287,17 +288,18 @@ def begin(service: Service) -> None:
 
     Raises:
         ConfigurationError: If a side port is not to be had.
+        RuntimeError: If no thread can be started.
     """
     for listener in service.listeners:
         listener.listen()
     settle(service)
-    service.serving()
+    service.begin()
 
 
 async def close(side: Side) -> None:
     """Listen no more, also where the task is cancelled."""
     with CancelScope(shield=True):
-        await to_thread.run_sync(side.close)
+        await on_own_thread(side.close)
 
 
 def settle(service: Service) -> None:

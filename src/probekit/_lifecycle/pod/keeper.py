@@ -57,17 +57,21 @@ class Keeper:
         return self._ended is not None and self._pid == os.getpid()
 
     def start(self) -> None:
-        """Begin, if it is not under way."""
+        """Begin, if it is not under way.
+
+        Raises:
+            RuntimeError: If no thread can be started; the next call tries again.
+        """
         if not self.under_way:
-            self._pid = os.getpid()
-            self._ended = ended = threading.Event()
-            self._thread = threading.Thread(
+            ended = threading.Event()
+            thread = threading.Thread(
                 target=keep,
                 args=(self._task, ended, self._period, self._trouble, self._between),
                 name=self._name,
                 daemon=True,
             )
-            self._thread.start()
+            thread.start()  # first: where there is none to be had, it is not under way
+            self._pid, self._ended, self._thread = os.getpid(), ended, thread
 
     def stop(self) -> None:
         """Do it no more."""
