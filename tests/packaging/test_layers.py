@@ -60,6 +60,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "probekit.fleet",
         "probekit.exceptions",
         "probekit._core.model",
+        "probekit._core.seconds",
     ),
     "probekit.__main__": ("probekit.cli",),
     "probekit._fleet": (*CORE, "probekit._lifecycle", "probekit._fleet"),

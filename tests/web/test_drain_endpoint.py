@@ -160,7 +160,7 @@ def nested(depth: int) -> bytes:
         (b'{"lease": 0}', "drain: lease must be > 0 seconds"),
         (b'{"lease": -1}', "drain: lease must be > 0 seconds"),
         (b'{"lease": NaN}', "drain: lease must be > 0 seconds"),
-        (b'{"lease": Infinity}', "drain: lease must be > 0 seconds"),
+        (b'{"lease": Infinity}', "drain: lease must be at most 1e9 seconds, got inf"),
         (b'{"lease": "60"}', "drain: lease must be > 0 seconds"),
         (b'{"lease": true}', "drain: lease must be > 0 seconds"),
         (b'{"lease": [1]}', "drain: lease must be > 0 seconds"),

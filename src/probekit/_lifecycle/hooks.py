@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from probekit._core.functions import check_callable, location
 from probekit._core.loops import is_cancelled
 from probekit._core.model import DrainStep
-from probekit._core.seconds import is_seconds
+from probekit._core.seconds import refuse_seconds
 from probekit.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Hook(NamedTuple):
         return location(self.function)
 
 
-def make_hook(function: Any, *, step: object, timeout: object) -> Hook:
+def make_hook(function: Any, *, step: object, timeout: float) -> Hook:
     """Return the hook that these arguments describe.
 
     Raises:
@@ -61,8 +61,7 @@ def make_hook(function: Any, *, step: object, timeout: object) -> Hook:
             f"{what}: an async hook cannot run at DrainStep.CLOSED, when the event loop ends; make "
             f"it a plain def, or clean up in the application's lifespan"
         )
-    if not is_seconds(timeout):
-        raise ConfigurationError(f"{what}: timeout must be > 0 seconds, got {timeout!r}")
+    refuse_seconds(what, "timeout", timeout)
     return Hook(function, step, float(timeout), is_async)
 
 

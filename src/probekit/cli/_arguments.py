@@ -8,6 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from probekit._core.seconds import seconds_fault
 from probekit.cli._client import Endpoint, endpoint_of
 from probekit.cli._text import say
 
@@ -23,8 +24,6 @@ URL_VARIABLE = "PROBEKIT_URL"
 TOKEN_VARIABLE = "PROBEKIT_ADMIN_TOKEN"  # noqa: S105 - the name of a variable
 DEFAULT_URL = "http://127.0.0.1:8000"
 WAIT_TIMEOUT = 30.0
-LONGEST = 1e9
-"""Seconds; as the service has it."""
 
 EXIT_CODES = """\
 exit codes:
@@ -275,24 +274,23 @@ def complete_waiting(options: Options) -> None:
 
 def from_zero(text: str) -> float:
     """Return a number of seconds that is not below zero."""
-    return seconds(text, zero=True)
+    return seconds(text, least=0)
 
 
 def above_zero(text: str) -> float:
     """Return a number of seconds above zero."""
-    return seconds(text, zero=False)
+    return seconds(text)
 
 
-def seconds(text: str, *, zero: bool) -> float:
+def seconds(text: str, *, least: float | None = None) -> float:
     """Return a number of seconds, or refuse what no clock can count to."""
     try:
         number = float(text)
     except ValueError:
         number = math.nan
-    if 0 < number <= LONGEST or (zero and number == 0):
-        return number
-    sign = ">=" if zero else ">"
-    raise argparse.ArgumentTypeError(f"must be a number of seconds {sign} 0, got {text!r}")
+    if fault := seconds_fault(number, least=least):
+        raise argparse.ArgumentTypeError(f"{fault}, got {text!r}")
+    return number
 
 
 class Version(argparse.Action):
