@@ -82,7 +82,9 @@ class Endpoints:
         admin_allow: Iterable[str] = (),
     ) -> None:
         if details not in get_args(Details):
-            raise ConfigurationError(f"details must be 'full', 'status' or 'none', got {details!r}")
+            raise ConfigurationError(
+                f"endpoints: details must be 'full', 'status' or 'none', got {details!r}"
+            )
         allowed = None if allow is None else networks("allow", allow)
         gate = Gate(token=admin_token, allow=admin_allow)
         self._by_path: dict[str, Endpoint] = {}
@@ -103,10 +105,15 @@ class Endpoints:
 
     def _add(self, option: str, path: object, endpoint: Endpoint) -> None:
         if not (isinstance(path, str) and path.startswith("/") and path.strip("/")):
-            raise ConfigurationError(f"{option} must be a path such as '/readyz', got {path!r}")
+            raise ConfigurationError(
+                f"endpoints: {option} must be a path such as '/readyz', got {path!r}"
+            )
         path = path.rstrip("/")
         if path in self._by_path:
-            raise ConfigurationError(f"{option}: {path!r} is the path of another endpoint already")
+            raise ConfigurationError(
+                f"endpoints: {option}={path!r} is the path of another endpoint already; give each "
+                f"one of its own"
+            )
         self._by_path[path] = endpoint
 
     def find(self, path: str, root_path: str) -> tuple[Endpoint, str] | None:
