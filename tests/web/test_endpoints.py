@@ -91,14 +91,14 @@ def test_a_root_path_never_makes_an_ordinary_path_an_endpoint(root_path: str, pa
 )
 def test_a_path_that_cannot_work_is_refused(option: Any, path: Any, message: str) -> None:
     """A misspelt or doubled path is refused when the door is made."""
-    with pytest.raises(ConfigurationError, match=f"^endpoints: {message}"):
+    with pytest.raises(ConfigurationError, match=f"^probe endpoints: {message}"):
         probe_app(make_probes(), **{option: path})
 
 
 @pytest.mark.parametrize("details", ["all", "", None, True])
 def test_unknown_details_are_refused(details: Any) -> None:
     """There are three, and the message names them."""
-    message = "^endpoints: details must be 'full', 'status' or 'none', got "
+    message = "^probe endpoints: details must be 'full', 'status' or 'none', got "
     with pytest.raises(ConfigurationError, match=message):
         probe_app(make_probes(), details=details)
 

@@ -83,7 +83,7 @@ class Endpoints:
     ) -> None:
         if details not in get_args(Details):
             raise ConfigurationError(
-                f"endpoints: details must be 'full', 'status' or 'none', got {details!r}"
+                f"probe endpoints: details must be 'full', 'status' or 'none', got {details!r}"
             )
         allowed = None if allow is None else networks("allow", allow)
         gate = Gate(token=admin_token, allow=admin_allow)
@@ -106,13 +106,13 @@ class Endpoints:
     def _add(self, option: str, path: object, endpoint: Endpoint) -> None:
         if not (isinstance(path, str) and path.startswith("/") and path.strip("/")):
             raise ConfigurationError(
-                f"endpoints: {option} must be a path such as '/readyz', got {path!r}"
+                f"probe endpoints: {option} must be a path such as '/readyz', got {path!r}"
             )
         path = path.rstrip("/")
         if path in self._by_path:
             raise ConfigurationError(
-                f"endpoints: {option}={path!r} is the path of another endpoint already; give each "
-                f"one of its own"
+                f"probe endpoints: {option}={path!r} is the path of another endpoint already; give "
+                f"each one of its own"
             )
         self._by_path[path] = endpoint
 
