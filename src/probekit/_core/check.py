@@ -174,6 +174,11 @@ def check_name(function: object, name: object) -> str:
             f"check {name!r}: name must be printable text without a slash or space around it, "
             f"since it stands in /readyz/<name>"
         )
+    if name in {".", ".."}:
+        raise ConfigurationError(
+            f"check {name!r}: name must not be '.' or '..', which no request for /readyz/<name> "
+            f"would still hold when it arrives"
+        )
     return name
 
 
