@@ -99,22 +99,16 @@ def make_plan(
         raise ConfigurationError(f"{WHERE}: drain_until must be 'delay' or 'quiet', got {until!r}")
     seen = options.get("seen_503", 2)
     refuse_count(WHERE, "seen_503", seen)
-    longest = options.get("drain_max")
-    if longest is None:
-        longest = max(DEFAULT_DRAIN_MAX, delay)
-    refuse_seconds(WHERE, "drain_max", longest, least=0)
-    if longest < delay:
-        raise ConfigurationError(
-            f"{WHERE}: drain_max must not be shorter than drain_delay, got drain_max={longest:g} "
-            f"and drain_delay={delay:g} ({source}); raise drain_max, or leave it out"
-        )
+    longest = find_longest(options.get("drain_max"), delay, source)
     close = options.get("close_websockets", False)
     if close is not True and close is not False:
         raise ConfigurationError(f"{WHERE}: close_websockets must be True or False, got {close!r}")
     quiet_for, linger = options.get("quiet_for", 1.0), options.get("linger", 20.0)
     refuse_seconds(WHERE, "quiet_for", quiet_for, least=0)
     refuse_seconds(WHERE, "linger", linger, least=0)
-    if until == "quiet" and quiet_for > longest:
+    if until == "delay":
+        refuse_evidence(options)
+    elif quiet_for > longest:
         raise ConfigurationError(
             f"{WHERE}: quiet_for must not be longer than drain_max, or it never comes to that; got "
             f"quiet_for={quiet_for:g} and drain_max={longest:g}"
@@ -125,10 +119,33 @@ def make_plan(
         until,
         seen,
         float(quiet_for),
-        float(longest),
+        longest,
         float(linger),
         close,
     )
+
+
+def refuse_evidence(options: DrainOptions) -> None:
+    """Refuse what says by which evidence a drain ends, where it ends by the clock."""
+    for name in ("drain_max", "quiet_for", "seen_503"):
+        if (value := options.get(name)) is not None:
+            raise ConfigurationError(
+                f"{WHERE}: {name}={value!r} has no meaning without drain_until='quiet'; add that, "
+                f"or leave it out"
+            )
+
+
+def find_longest(argument: float | None, delay: float, source: str) -> float:
+    """Return after how many seconds evidence is waited for no longer."""
+    if argument is None:
+        return max(DEFAULT_DRAIN_MAX, delay)
+    refuse_seconds(WHERE, "drain_max", argument, least=0)
+    if argument < delay:
+        raise ConfigurationError(
+            f"{WHERE}: drain_max must not be shorter than drain_delay, got drain_max={argument:g} "
+            f"and drain_delay={delay:g} ({source}); raise drain_max, or leave it out"
+        )
+    return float(argument)
 
 
 def find_delay(argument: float | None, environment: Mapping[str, str]) -> tuple[float, str]:
