@@ -202,6 +202,13 @@ def test_a_name_that_fits_no_path_is_refused(name: str, probes: Probes) -> None:
         probes.readiness(database, name=name)
 
 
+@pytest.mark.parametrize("name", [".", ".."])
+def test_a_name_that_is_taken_for_a_step_in_a_path_is_refused(name: str, probes: Probes) -> None:
+    """Clients and proxies resolve it, so that no request for /readyz/.. ever arrives."""
+    with refused(f"check {name!r}: name must not be '.' or '..', which "):
+        probes.readiness(database, name=name)
+
+
 @pytest.mark.parametrize("name", [5, b"db", ["db"], True])
 def test_a_name_that_is_no_string_is_refused(name: Any, probes: Probes) -> None:
     """Only a string names a check."""
@@ -523,7 +530,6 @@ def test_on_error_is_fail_or_keep(value: Any, probes: Probes) -> None:
     ("option", "remedy"),
     [
         ("timeot", "did you mean 'timeout'?"),
-        ("external", "did you mean 'interval'?"),
         ("zzz", "there are cancel_after, critical, failure_threshold, initial_delay, interval, "),
     ],
 )
@@ -536,6 +542,15 @@ def test_an_unknown_option_is_refused_before_it_decorates(
         probes.readiness(**options)
     with refused(f"startup check: there is no option {option!r}; {remedy}"):
         probes.startup(database, **options)
+
+
+def test_external_is_refused_where_it_has_no_meaning(probes: Probes) -> None:
+    """The text says where it has one, and offers nothing that only looks alike."""
+    options: dict[str, Any] = {"external": True}
+    for declare in (probes.readiness, probes.startup):
+        kind = declare.__name__
+        with refused(f"{kind} check: external is an option of liveness checks alone; leave it out"):
+            declare(**options)
 
 
 # -- checks that know how long they wait -------------------------------------------------------
