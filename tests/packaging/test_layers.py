@@ -49,6 +49,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "probekit.exceptions",
         "probekit._core.forked",
         "probekit._core.functions",
+        "probekit._core.loops",
         "probekit._core.model",
         "probekit._core.seconds",
     ),
