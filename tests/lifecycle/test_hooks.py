@@ -439,7 +439,6 @@ def test_a_hook_whose_time_nobody_can_watch_runs(
 
 
 @anyio_test
-@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 async def test_a_def_that_returns_a_coroutine_is_not_dropped_silently(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from probekit._core.functions import check_callable, location
+from probekit._core.functions import check_callable, drop_awaitable, location
 from probekit._core.loops import is_cancelled
 from probekit._core.model import DrainStep
 from probekit._core.seconds import refuse_seconds
@@ -121,7 +120,7 @@ def on_thread(hook: Hook) -> None:
         timer.start()
     try:
         result: object = hook.function()
-        if inspect.isawaitable(result):
+        if drop_awaitable(result):
             logger.error(
                 "on_drain hook %s (%s) returned %r, which nobody awaits; declare an async def",
                 hook.where,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import math
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from numbers import Real
 from typing import Any, TypeAlias
 
-from probekit._core.functions import check_callable, unwrap
+from probekit._core.functions import check_callable, drop_awaitable, unwrap
 from probekit._core.loops import in_trio
 from probekit.exceptions import ConfigurationError
 
@@ -61,9 +60,7 @@ def to_number(value: object) -> float:
     Raises:
         NoNumberError: It is none, or NaN, or infinite.
     """
-    if hasattr(value, "__await__"):
-        if inspect.iscoroutine(value):
-            value.close()  # or the interpreter warns that nobody awaited it
+    if drop_awaitable(value):
         raise NoNumberError(
             "fetch returned something to await, but is no async function; make it `async def` and "
             "await there"
