@@ -152,6 +152,15 @@ def test_a_wrong_command_line_is_refused(arguments: str, said: str, run: Run) ->
     assert said in err
 
 
+@pytest.mark.parametrize("command", ["drain", "undrain", "status", "fleet drain", "fleet status"])
+def test_an_option_that_there_is_not_shows_those_of_its_command(command: str, run: Run) -> None:
+    """The usage is that of the command, and not of all commands."""
+    code, out, err = run(*command.split(), "--bogus")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"usage: probekit {command} [-h]")
+    assert f"probekit {command}: error: unrecognized arguments: --bogus\n" in err
+
+
 def test_version(run: Run) -> None:
     """The version is that of the distribution."""
     version = pyproject()["project"]["version"]

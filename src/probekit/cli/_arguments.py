@@ -6,19 +6,21 @@ import argparse
 import math
 import os
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from probekit._core.seconds import seconds_fault
 from probekit.cli._client import Endpoint, endpoint_of
 from probekit.cli._text import say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import TypeAlias
 
     AddParser: TypeAlias = Callable[..., argparse.ArgumentParser]
 
-__all__ = ["EXIT_CODES", "Options", "Parser", "above_zero", "parse"]
+__all__ = ["EXIT_CODES", "Options", "Parser", "above_zero", "parse", "parse_all"]
+
+N = TypeVar("N", bound=argparse.Namespace)
 
 URL_VARIABLE = "PROBEKIT_URL"
 TOKEN_VARIABLE = "PROBEKIT_ADMIN_TOKEN"  # noqa: S105 - the name of a variable
@@ -101,7 +103,7 @@ def parse(argv: Sequence[str] | None) -> Options:
     # For the help alone: their own modules have their options.
     commands.add_parser("alive", help="say whether the workers beside it move, or are stuck")
     commands.add_parser("fleet", help="drain, undrain and show all replicas, by Redis")
-    options = parser.parse_args(argv, namespace=Options())
+    options = parse_all(parser, commands.choices, argv, Options())
     given = vars(options)
     try:
         options.endpoint = endpoint_from(given["url"])
@@ -110,6 +112,24 @@ def parse(argv: Sequence[str] | None) -> Options:
             complete_waiting(options)
     except ValueError as error:
         parser.exit(2, f"probekit {options.command}: {error}\n")
+    return options
+
+
+def parse_all(
+    parser: Parser,
+    commands: Mapping[str, argparse.ArgumentParser],
+    argv: Sequence[str] | None,
+    options: N,
+) -> N:
+    """Return ``options`` with what was given; `argparse` alone would show the wrong usage.
+
+    Raises:
+        SystemExit: For an argument that there is not, with 2 and the usage of its command.
+    """
+    _, unknown = parser.parse_known_args(argv, namespace=options)
+    if unknown:
+        command: str = vars(options)["command"]
+        commands[command].error(f"unrecognized arguments: {' '.join(unknown)}")
     return options
 
 
