@@ -23,6 +23,8 @@ VARIABLE = "PROBEKIT_DRAIN_DELAY"
         (None, {}, Plan(0.0, "no orchestrator seen")),
         (None, {VARIABLE: "2.5"}, Plan(2.5, f"variable {VARIABLE}")),
         (None, {VARIABLE: " 3 "}, Plan(3.0, f"variable {VARIABLE}")),
+        (None, {VARIABLE: ""}, Plan(0.0, "no orchestrator seen")),
+        (None, {VARIABLE: "", "K_SERVICE": "x"}, Plan(5.0, "Cloud Run seen")),
         (None, {VARIABLE: "0", "K_SERVICE": "x"}, Plan(0.0, f"variable {VARIABLE}")),
         (7, {VARIABLE: "2.5"}, Plan(7.0, "argument drain_delay")),
         (0, {"KUBERNETES_SERVICE_HOST": "x"}, Plan(0.0, "argument drain_delay")),
@@ -37,7 +39,7 @@ def test_the_delay_comes_from(
     assert make_plan(argument, environment) == plan
 
 
-@pytest.mark.parametrize("value", ["", "five", "-1", "nan", "inf", "5s", "1,5", "0x5", "\x00"])
+@pytest.mark.parametrize("value", [" ", "five", "-1", "nan", "inf", "5s", "1,5", "0x5", "\x00"])
 def test_a_malformed_variable_is_refused_at_construction(
     value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

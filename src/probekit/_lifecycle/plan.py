@@ -154,7 +154,7 @@ def find_delay(argument: float | None, environment: Mapping[str, str]) -> tuple[
     if argument is not None:
         refuse_seconds(WHERE, "drain_delay", argument, least=0, remedy=remedy)
         return float(argument), "argument drain_delay"
-    if (value := environment.get(VARIABLE)) is not None:
+    if value := environment.get(VARIABLE):
         number: float | str = value
         with suppress(ValueError):
             number = float(value)
