@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from probekit._core.model import Drain
-from probekit._core.seconds import is_seconds
+from probekit._core.seconds import refuse_seconds
 from probekit._fleet.client import Source
 from probekit._fleet.member import Member
 from probekit._fleet.overview import FleetStatus, Replica, overview
@@ -78,8 +78,7 @@ class Fleet:
     ) -> None:
         self._keys = keys_of(app)
         check_text("version", version, where="fleet")
-        if not is_seconds(timeout):
-            raise ConfigurationError(f"fleet: timeout must be > 0 seconds, got {timeout!r}")
+        refuse_seconds("fleet", "timeout", timeout)
         self.app: str = app
         self._version = version
         self._source = Source(redis, timeout=timeout)

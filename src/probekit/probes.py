@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack, overload
 
 from probekit._core.clock import Clock
 from probekit._core.model import DrainStep, Probe
-from probekit._probes.declaring import CheckOptions, Declaring, LivenessOptions
+from probekit._probes.declaring import CheckOptions, Declaring, LivenessOptions, probe_of
 from probekit._probes.standalone import Standalone
 from probekit._probes.working import Work, Working
 from probekit.exceptions import ConfigurationError
@@ -93,13 +93,14 @@ class Probes(Declaring, Standalone, Working):
     ) -> None:
         # Here and not above, or to import a name from probekit would load asyncio and logging.
         from probekit._core.clock import SystemClock
-        from probekit._lifecycle.options import split
+        from probekit._lifecycle.options import refuse_arguments, split
         from probekit._lifecycle.plan import make_plan
         from probekit._lifecycle.pod.pod import Pod, application
         from probekit._lifecycle.service import Service
         from probekit._lifecycle.watchdog.policy import make_policy
         from probekit.observers import LoggingObserver
 
+        refuse_arguments(name=name, observers=observers, clock=clock)
         self.name: str = name
         leaving, watching = split(options)
         plan, policy = make_plan(drain_delay, **leaving), make_policy(**watching)
@@ -108,7 +109,7 @@ class Probes(Declaring, Standalone, Working):
         except ValueError as error:
             raise ConfigurationError(str(error)) from None
         self.service: Service = Service(
-            clock=clock or SystemClock(), plan=plan, policy=policy, pod=pod
+            clock=SystemClock() if clock is None else clock, plan=plan, policy=policy, pod=pod
         )
         for observer in [LoggingObserver()] if observers is None else observers:
             self.observe(observer)
@@ -137,17 +138,22 @@ class Probes(Declaring, Standalone, Working):
             exclude: A name, or names, to leave out; an unknown one becomes a warning.
 
         Raises:
+            ConfigurationError: If there is no such probe.
             KeyError: If there is no check of the name ``only``.
 
         Note:
             Cancelling it harms no run.
         """
         names = (exclude,) if isinstance(exclude, str) else exclude
-        return await self.service.report(probe, only=only, exclude=names)
+        return await self.service.report(probe_of(probe), only=only, exclude=names)
 
     def peek(self, probe: Probe = Probe.READINESS) -> Report:
-        """Return the answer to ``probe`` from what is known already; nothing is run."""
-        return self.service.peek(probe)
+        """Return the answer to ``probe`` from what is known already; nothing is run.
+
+        Raises:
+            ConfigurationError: If there is no such probe.
+        """
+        return self.service.peek(probe_of(probe))
 
     # -- leaving ------------------------------------------------------------------------------
 

@@ -9,7 +9,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
 from probekit._core.portal import PORTAL
-from probekit._lifecycle.service import NOT_BEGUN
 from probekit._web.endpoints import EndpointOptions, Endpoints
 from probekit._web.environ import end_connection, full_path, request_of
 from probekit._web.pool import is_servers, pool_size
@@ -126,8 +125,8 @@ class ProbeMiddleware:
 
         try:
             PORTAL.run(begin)
-        except Exception:
-            logger.exception(NOT_BEGUN)
+        except Exception as error:
+            self._service.not_begun(error)
 
     def _marked(self, environ: Environ, start_response: StartResponse) -> StartResponse:
         """Return a ``start_response`` that has the client close its connection in a drain."""

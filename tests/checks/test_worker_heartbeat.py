@@ -197,7 +197,7 @@ class TestSharing:
         ({"max_age": float("nan")}, "max_age must be > 0 seconds, got nan"),
         ({"max_age": True}, "max_age must be > 0 seconds, got True"),
         ({"max_age": "30"}, "max_age must be > 0 seconds, got '30'"),
-        ({"max_age": float("inf")}, "max_age must be > 0 seconds, got inf"),
+        ({"max_age": float("inf")}, "max_age must be at most 1e9 seconds, got inf"),
         ({"max_age": 1, "grace": -1}, "grace must be >= 0 seconds, got -1"),
         ({"max_age": 1, "loops": "main"}, "loops must be the names .* got 'main'; pass a list"),
         ({"max_age": 1, "loops": [""]}, r"loops must be the names .* got \[''\]; pass a list"),

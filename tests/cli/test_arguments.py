@@ -133,11 +133,11 @@ def test_a_token_file_without_a_token_is_refused(
         ("status --wait", "unrecognized arguments: --wait"),
         ("status --js", "unrecognized arguments: --js"),
         ("drain --token secret", "unrecognized arguments: --token secret"),
-        ("drain --lease 0", "argument --lease: must be a number of seconds > 0, got '0'"),
-        ("drain --lease soon", "argument --lease: must be a number of seconds > 0, got 'soon'"),
+        ("drain --lease 0", "argument --lease: must be > 0 seconds, got '0'"),
+        ("drain --lease soon", "argument --lease: must be > 0 seconds, got 'soon'"),
         ("drain --wait --delay -1", "argument --delay: "),
-        ("drain --wait --delay nan", "argument --delay: must be a number of seconds >= 0"),
-        ("drain --wait --wait-timeout inf", "argument --wait-timeout: must be a number of seconds"),
+        ("drain --wait --delay nan", "argument --delay: must be >= 0 seconds, got 'nan'"),
+        ("drain --wait --wait-timeout inf", "argument --wait-timeout: must be at most 1e9 "),
         ("status --timeout 0", "argument --timeout: "),
         ("drain --delay 0", "--delay means nothing without --wait"),
         ("drain --wait-timeout 9", "--wait-timeout means nothing without --wait"),
@@ -150,6 +150,15 @@ def test_a_wrong_command_line_is_refused(arguments: str, said: str, run: Run) ->
     code, out, err = run(*arguments.split())
     assert (code, out) == (2, "")
     assert said in err
+
+
+@pytest.mark.parametrize("command", ["drain", "undrain", "status", "fleet drain", "fleet status"])
+def test_an_option_that_there_is_not_shows_those_of_its_command(command: str, run: Run) -> None:
+    """The usage is that of the command, and not of all commands."""
+    code, out, err = run(*command.split(), "--bogus")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"usage: probekit {command} [-h]")
+    assert f"probekit {command}: error: unrecognized arguments: --bogus\n" in err
 
 
 def test_version(run: Run) -> None:

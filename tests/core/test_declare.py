@@ -184,8 +184,10 @@ def test_a_check_is_named_after_what_it_calls(
 @pytest.mark.parametrize("function", [lambda: None, functools.partial(lambda: None)])
 def test_a_lambda_needs_a_name(function: Callable[[], None], probes: Probes) -> None:
     """`<lambda>` is no name for /readyz/<name>; with one it is welcome."""
-    with refused("a lambda has no name of its own; give it one: name=..."):
+    text = "(<lambda>): a lambda has no name of its own; give it one: name=..."
+    with refused(text) as caught:
         probes.readiness(function)
+    assert re.match(rf"check {__name__}:\d+ \(<lambda>\): ", str(caught.value))
     probes.readiness(function, name="one")
     assert only_check(probes).name == "one"
 
@@ -197,6 +199,13 @@ def test_a_name_that_fits_no_path_is_refused(name: str, probes: Probes) -> None:
         f"check {name!r}: name must be printable text without a slash or space around it, "
         f"since it stands in /readyz/<name>"
     ):
+        probes.readiness(database, name=name)
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+def test_a_name_that_is_taken_for_a_step_in_a_path_is_refused(name: str, probes: Probes) -> None:
+    """Clients and proxies resolve it, so that no request for /readyz/.. ever arrives."""
+    with refused(f"check {name!r}: name must not be '.' or '..', which "):
         probes.readiness(database, name=name)
 
 
@@ -404,12 +413,12 @@ def test_async_is_seen_through_partials_objects_and_methods(
 
 # -- options ----------------------------------------------------------------------------------
 
-NO_TIMES = [-1, -0.001, "5", True, False, math.nan, math.inf, -math.inf, [1], 1j]
+NO_TIMES = [-1, -0.001, "5", True, False, math.nan, -math.inf, [1], 1j]
 
 
 @pytest.mark.parametrize("value", [0, 0.0, None, *NO_TIMES])
 def test_a_timeout_that_is_no_positive_time_is_refused(value: Any, probes: Probes) -> None:
-    """Zero, negative, strings, bools, NaN and infinity are shown back."""
+    """Zero, negative, strings, bools and NaN are shown back."""
     with refused(f"check 'database': timeout must be > 0 seconds, got {value!r}"):
         probes.readiness(database, timeout=value)
     assert probes.checks(Probe.READINESS) == ()
@@ -438,10 +447,13 @@ def test_max_age_and_initial_delay_may_be_zero_but_nothing_worse(
 
 
 @pytest.mark.parametrize("option", ["timeout", "max_age", "interval", "stale_after"])
-def test_a_number_beyond_every_float_is_refused(option: str, probes: Probes) -> None:
-    """An integer too large for a float is refused like infinity."""
-    options: dict[str, Any] = {"on_error": "keep", option: 10**400}
-    with refused(f"check 'database': {option} must be "):
+@pytest.mark.parametrize("value", [1e9 + 1, math.inf, 10**400])
+def test_a_time_that_no_clock_counts_to_is_refused(
+    option: str, value: float, probes: Probes
+) -> None:
+    """The text names the bound, for infinity and for an integer too large for a float as well."""
+    options: dict[str, Any] = {"on_error": "keep", option: value}
+    with refused(f"check 'database': {option} must be at most 1e9 seconds, got {value!r}"):
         probes.readiness(database, **options)
 
 
@@ -518,7 +530,6 @@ def test_on_error_is_fail_or_keep(value: Any, probes: Probes) -> None:
     ("option", "remedy"),
     [
         ("timeot", "did you mean 'timeout'?"),
-        ("external", "did you mean 'interval'?"),
         ("zzz", "there are cancel_after, critical, failure_threshold, initial_delay, interval, "),
     ],
 )
@@ -531,6 +542,15 @@ def test_an_unknown_option_is_refused_before_it_decorates(
         probes.readiness(**options)
     with refused(f"startup check: there is no option {option!r}; {remedy}"):
         probes.startup(database, **options)
+
+
+def test_external_is_refused_where_it_has_no_meaning(probes: Probes) -> None:
+    """The text says where it has one, and offers nothing that only looks alike."""
+    options: dict[str, Any] = {"external": True}
+    for declare in (probes.readiness, probes.startup):
+        kind = declare.__name__
+        with refused(f"{kind} check: external is an option of liveness checks alone; leave it out"):
+            declare(**options)
 
 
 # -- checks that know how long they wait -------------------------------------------------------

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 KEEPERS = ["probekit:pod", "probekit:watchdog"]
 """The threads of a service that has begun."""
-AGAIN = "probekit failed to begin; it tries again with the next request"
+AGAIN = "probekit failed to begin; it tries again with each request"
 
 
 @contextmanager
@@ -58,7 +58,8 @@ async def test_a_request_that_finds_no_thread_is_answered_and_the_next_one_begin
     ran = ticking(probes)
     app = ProbeMiddleware(hello, probes=probes)
     with no_thread(monkeypatch, name):
-        assert (await ask(app, "/")).text == "hello"
+        for _ in range(3):
+            assert (await ask(app, "/")).text == "hello"
     assert caplog.messages == [AGAIN]
     assert "RuntimeError: can't start new thread" in caplog.text
     assert (await ask(app, "/")).text == "hello"
@@ -80,7 +81,8 @@ def test_a_request_of_wsgi_that_finds_no_thread_is_answered_and_the_next_one_beg
 
     app = WSGIMiddleware(greet, probes=probes)
     with no_thread(monkeypatch, KEEPERS[0]):
-        assert ask_wsgi(app, "/").body == b"hello"
+        for _ in range(3):
+            assert ask_wsgi(app, "/").body == b"hello"
     assert caplog.messages == [AGAIN]
     assert ask_wsgi(app, "/").body == b"hello"
     assert running(probes) == KEEPERS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import inspect
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -202,7 +202,7 @@ async def async_generator(job: int) -> Any:
         (3, {}, "expected a function that takes a job, got 3"),
         (staticmethod(len), {}, "got a staticmethod; put @staticmethod above @probes.worker"),
         (classmethod(type), {}, "got a classmethod; put @classmethod above"),
-        (lambda job: job, {"on_abandon": int}, "expected a function that takes the job"),
+        (lambda job: job, {"on_abandon": int}, "got the class int; pass an instance"),
     ],
 )
 def test_what_can_be_no_worker_is_refused(
@@ -213,14 +213,25 @@ def test_what_can_be_no_worker_is_refused(
         make_probes().worker(function, **options)
 
 
+def take_two(job: object, queue: object) -> None:
+    """Need another argument beside the job."""
+
+
 @pytest.mark.parametrize(
     ("function", "complaint"),
     [
-        (lambda: None, r"it takes \(\), but is called with one argument, the job; bind"),
-        (lambda job, queue: None, r"it takes \(job, queue\), but is called with one argument"),
-        (generator, "a generator function would never run"),
-        (async_generator, "a generator function would never run"),
-        (Shop, "expected a function that takes the job, got <class"),
+        (
+            lambda: None,
+            r"arguments \(\), but on_abandon is called with one, the job; bind",
+        ),
+        (lambda job, queue: None, r"arguments \(job, queue\), but on_abandon is called with one"),
+        (
+            partial(cast("Any", take_two), 1, 2, 3),
+            "takes fewer arguments than functools.partial",
+        ),
+        (generator, "is a generator function, which would never run; return instead"),
+        (async_generator, "is a generator function, which would never run; return instead"),
+        (Shop, r"got the class Shop; pass an instance: Shop\(\.\.\.\)"),
         (None, "expected a function that takes the job, got None"),
     ],
 )

@@ -439,7 +439,6 @@ def test_a_hook_whose_time_nobody_can_watch_runs(
 
 
 @anyio_test
-@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 async def test_a_def_that_returns_a_coroutine_is_not_dropped_silently(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -655,7 +654,7 @@ def test_what_cannot_be_called_is_refused(function: Any, message: str) -> None:
         ({"timeout": True}, "timeout must be > 0 seconds, got True"),
         ({"timeout": None}, "timeout must be > 0 seconds, got None"),
         ({"timeout": float("nan")}, "timeout must be > 0 seconds, got nan"),
-        ({"timeout": float("inf")}, "timeout must be > 0 seconds, got inf"),
+        ({"timeout": float("inf")}, "timeout must be at most 1e9 seconds, got inf"),
     ],
     ids=repr,
 )

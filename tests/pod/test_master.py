@@ -199,6 +199,7 @@ def test_gunicorns_master_is_found_from_any_thread_of_a_worker(loaded: str) -> N
     ("environment", "scope"),
     [
         ({}, "pod"),
+        ({"PROBEKIT_SCOPE": ""}, "pod"),
         ({"PROBEKIT_SCOPE": "pod"}, "pod"),
         ({"PROBEKIT_SCOPE": "container"}, "container"),
         ({"PROBEKIT_SCOPE": "process"}, "process"),
@@ -211,7 +212,7 @@ def test_the_environment_says_how_far_a_drain_reaches(
     assert find_scope(environment) == scope
 
 
-@pytest.mark.parametrize("value", ["", "Pod", "node", "pod "])
+@pytest.mark.parametrize("value", [" ", "Pod", "node", "pod "])
 def test_a_scope_that_there_is_not_stops_the_start(
     value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

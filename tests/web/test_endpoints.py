@@ -84,24 +84,25 @@ def test_a_root_path_never_makes_an_ordinary_path_an_endpoint(root_path: str, pa
         (
             "readiness_path",
             "/healthz/",
-            "readiness_path: '/healthz' is the path of another",
+            "readiness_path='/healthz' is the path of another",
         ),
         ("liveness_path", "/a?x", r"liveness_path must be a path .* got '/a\?x', with '\?' in it"),
         ("drain_path", "/a#x", "drain_path must be a path .* got '/a#x', with '#' in it"),
         ("startup_path", "/a%20b", "startup_path must be a path .* with '%' in it; leave that out"),
-        ("drain_path", "/readyz", "drain_path: '/readyz' is the path of another endpoint already"),
+        ("drain_path", "/readyz", "drain_path='/readyz' is the path of another endpoint already"),
     ],
 )
 def test_a_path_that_cannot_work_is_refused(option: Any, path: Any, message: str) -> None:
     """A misspelt or doubled path is refused when the door is made."""
-    with pytest.raises(ConfigurationError, match=f"^{message}"):
+    with pytest.raises(ConfigurationError, match=f"^probe endpoints: {message}"):
         probe_app(make_probes(), **{option: path})
 
 
 @pytest.mark.parametrize("details", ["all", "", None, True])
 def test_unknown_details_are_refused(details: Any) -> None:
     """There are three, and the message names them."""
-    with pytest.raises(ConfigurationError, match=r"^details must be 'full', 'status' or 'none'"):
+    message = "^probe endpoints: details must be 'full', 'status' or 'none', got "
+    with pytest.raises(ConfigurationError, match=message):
         probe_app(make_probes(), details=details)
 
 

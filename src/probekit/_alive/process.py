@@ -6,6 +6,7 @@ import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from probekit._core.cpu import ENOUGH, seconds_of, ticks_of
 from probekit._lifecycle.pod.key import after_the_name, text_of
 
 if TYPE_CHECKING:
@@ -14,13 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["STARVED", "Sample", "cause_of", "sample", "wants_cpu"]
 
 STARVED = "starved of CPU"
-BUSY = 0.3
-"""The part of the time allowed that a process must have computed for to be to blame itself."""
-
 THREADS = 256
 """So many threads are looked at, at most."""
-
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Sample(NamedTuple):
@@ -50,8 +46,8 @@ def sample(pid: int) -> Sample | None:
     slept = time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
     return Sample(
         state=fields[0],
-        cpu=(int(fields[11]) + int(fields[12])) / TICKS,
-        started=int(fields[19]) / TICKS - slept,
+        cpu=seconds_of(ticks_of(fields)),
+        started=seconds_of(int(fields[19])) - slept,
     )
 
 
@@ -89,6 +85,6 @@ def cause_of(process: Sample, line: Worker, *, waits: bool) -> str:
         return "stopped"
     # Python hands the GIL on every 5 ms, so that to say something takes next to no CPU time. How
     # fast the process computes tells nothing: a container may be allowed a tenth of a CPU.
-    if process.cpu - line.cpu >= BUSY * line.stuck_after:
+    if process.cpu - line.cpu >= ENOUGH * line.stuck_after:
         return "cpu-bound, GIL held"
     return STARVED if waits else "blocked, GIL held"

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from probekit._core.functions import check_callable, location, routine, unwrap
 from probekit._core.model import Probe
-from probekit._core.seconds import is_seconds
+from probekit._core.seconds import is_seconds, refuse_count, refuse_seconds
 from probekit.exceptions import ConfigurationError
 
 __all__ = ["BOOL_REMEDY", "Check", "CheckFunction", "declare"]
@@ -89,6 +89,7 @@ def declare(
     """
     name = check_name(function, name)
     is_async = check_function(function, name)
+    what = f"check {name!r}"
     inner = unwrap(function)
     if probe is Probe.LIVENESS and getattr(inner, "external", False) and external is not True:
         raise ConfigurationError(
@@ -96,11 +97,11 @@ def declare(
             f"a liveness check it restarts the whole fleet when that is down; make it a readiness "
             f"check, or insist with external=True"
         )
-    seconds(name, "timeout", timeout)
+    refuse_seconds(what, "timeout", timeout)
     refuse_impatience(inner, name, timeout)
-    seconds(name, "max_age", max_age, zero=True)
+    refuse_seconds(what, "max_age", max_age, least=0)
     if interval is not None:
-        seconds(name, "interval", interval)
+        refuse_seconds(what, "interval", interval)
         if interval < timeout:
             raise ConfigurationError(
                 f"check {name!r}: interval must not be shorter than timeout, got interval="
@@ -112,7 +113,7 @@ def declare(
             f"give an interval, or leave it out"
         )
     if initial_delay is not None:
-        seconds(name, "initial_delay", initial_delay, zero=True)
+        refuse_seconds(what, "initial_delay", initial_delay, least=0)
     if stale_after is None:
         stale_after = 3 * (interval or max_age) + timeout
     elif interval is None and on_error != "keep":
@@ -120,7 +121,7 @@ def declare(
             f"check {name!r}: stale_after={stale_after!r} has no meaning without interval or "
             f"on_error='keep'; add one of them, or leave it out"
         )
-    seconds(name, "stale_after", stale_after)
+    refuse_seconds(what, "stale_after", stale_after)
     if interval is not None and stale_after < interval:
         raise ConfigurationError(
             f"check {name!r}: stale_after must not be shorter than interval, or every result is "
@@ -128,14 +129,14 @@ def declare(
         )
     if cancel_after is None:
         cancel_after = max(DEFAULT_CANCEL_AFTER, timeout)
-    seconds(name, "cancel_after", cancel_after)
+    refuse_seconds(what, "cancel_after", cancel_after)
     if cancel_after < timeout:
         raise ConfigurationError(
             f"check {name!r}: cancel_after must not be shorter than timeout, got cancel_after="
             f"{cancel_after:g} and timeout={timeout:g}"
         )
-    whole(name, "failure_threshold", failure_threshold)
-    whole(name, "success_threshold", success_threshold)
+    refuse_count(what, "failure_threshold", failure_threshold)
+    refuse_count(what, "success_threshold", success_threshold)
     one_of(name, "critical", critical, (True, False))
     one_of(name, "on_error", on_error, ("fail", "keep"))
     return Check(
@@ -162,13 +163,21 @@ def check_name(function: object, name: object) -> str:
         inner = unwrap(function)
         name = getattr(inner, "name", None) or getattr(inner, "__name__", type(inner).__name__)
         if name == "<lambda>":
-            raise ConfigurationError("a lambda has no name of its own; give it one: name=...")
+            raise ConfigurationError(
+                f"check {location(function)}: a lambda has no name of its own; give it one: "
+                f"name=..."
+            )
     if not isinstance(name, str):
         raise ConfigurationError(f"check {location(function)}: name must be a string, got {name!r}")
     if not name or name != name.strip() or "/" in name or not name.isprintable():
         raise ConfigurationError(
             f"check {name!r}: name must be printable text without a slash or space around it, "
             f"since it stands in /readyz/<name>"
+        )
+    if name in {".", ".."}:
+        raise ConfigurationError(
+            f"check {name!r}: name must not be '.' or '..', which no request for /readyz/<name> "
+            f"would still hold when it arrives"
         )
     return name
 
@@ -198,21 +207,6 @@ BOOL_REMEDY = (
     "returns a bool, whose meaning nobody can read off; raise Unhealthy(...) instead of returning "
     "False, and return None, or a mapping to publish, when all is well"
 )
-
-
-def seconds(name: str, option: str, value: object, *, zero: bool = False) -> None:
-    """Refuse what is no usable number of seconds."""
-    if not is_seconds(value, zero=zero):
-        bound = ">= 0" if zero else "> 0"
-        raise ConfigurationError(f"check {name!r}: {option} must be {bound} seconds, got {value!r}")
-
-
-def whole(name: str, option: str, value: object) -> None:
-    """Refuse what is no count of at least one."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigurationError(
-            f"check {name!r}: {option} must be a whole number >= 1, got {value!r}"
-        )
 
 
 def one_of(name: str, option: str, value: object, allowed: tuple[object, ...]) -> None:

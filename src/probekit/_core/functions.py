@@ -1,4 +1,4 @@
-"""The functions that an application hands over: called without arguments, ``def`` or ``async``."""
+"""The functions that an application hands over, ``def`` or ``async``, and what they return."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import Any
 
 from probekit.exceptions import ConfigurationError
 
-__all__ = ["check_callable", "location", "routine", "unwrap"]
+__all__ = ["check_callable", "drop_awaitable", "location", "routine", "unwrap"]
 
 
-def check_callable(function: object, *, what: str, kind: str) -> bool:
-    """Return whether ``function`` is async; refuse what cannot be called without arguments.
+def check_callable(function: object, *, what: str, kind: str, takes: str | None = None) -> bool:
+    """Return whether ``function`` is async; refuse what cannot be called as it will be.
 
     Args:
         function: What the application handed over.
         what: How a message names it.
         kind: What it is meant to be, with its article.
+        takes: The one argument that it gets, with its article; None: it gets none.
 
     Raises:
         ConfigurationError: If it is no such function.
@@ -26,7 +27,8 @@ def check_callable(function: object, *, what: str, kind: str) -> bool:
         remedy = f"pass an instance: {function.__name__}(...)"
         raise ConfigurationError(f"{what}: got the class {function.__name__}; {remedy}")
     if not callable(function):
-        raise ConfigurationError(f"{what}: expected a function without arguments, got {function!r}")
+        wanted = "without arguments" if takes is None else f"that takes {takes}"
+        raise ConfigurationError(f"{what}: expected a function {wanted}, got {function!r}")
     call = routine(function)
     if inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call):
         raise ConfigurationError(
@@ -34,11 +36,12 @@ def check_callable(function: object, *, what: str, kind: str) -> bool:
             f"return instead of yield"
         )
     try:
-        inspect.signature(function).bind()
+        inspect.signature(function).bind(*(() if takes is None else (None,)))
     except TypeError:
+        given = "without; bind them" if takes is None else f"with one, {takes}; bind the others"
         raise ConfigurationError(
             f"{what}: {location(function)} takes arguments {inspect.signature(function)}, "
-            f"but {kind} is called without; bind them with functools.partial or a closure"
+            f"but {kind} is called {given} with functools.partial or a closure"
         ) from None
     except ValueError:
         # A builtin has no signature, so calling it will tell; a partial of what has one is wrong.
@@ -47,6 +50,16 @@ def check_callable(function: object, *, what: str, kind: str) -> bool:
                 f"{what}: {location(function)} takes fewer arguments than functools.partial binds"
             ) from None
     return inspect.iscoroutinefunction(call)
+
+
+def drop_awaitable(value: object) -> bool:
+    """Whether ``value``, which a plain function returned, is something that ought to be awaited.
+
+    Nobody will: a coroutine is closed, or the interpreter warns that it was never awaited.
+    """
+    if inspect.iscoroutine(value):
+        value.close()
+    return inspect.isawaitable(value)
 
 
 def has_signature(function: Any) -> bool:

@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from contextvars import Context
 
-__all__ = ["Loop", "Task", "Waiter", "current_loop", "find_loop", "is_cancelled", "nothing"]
+__all__ = [
+    "Loop",
+    "Task",
+    "Waiter",
+    "current_loop",
+    "find_loop",
+    "in_trio",
+    "is_cancelled",
+    "nothing",
+]
 
 
 EAGERLY: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from probekit._core.forked import renew_when_forked
 from probekit._core.model import Drain
-from probekit._core.seconds import is_seconds
+from probekit._core.seconds import refuse_seconds
 from probekit._core.text import TEXT_LIMIT, is_text
 from probekit._lifecycle.pod.records import Shared
 from probekit.exceptions import ConfigurationError, DrainIsFinalError
@@ -237,8 +237,6 @@ def check_lease(lease: object, *, shown: Callable[[object], str] = repr) -> None
     Raises:
         ConfigurationError: If it is none.
     """
-    if lease is not None and not is_seconds(lease):
-        raise ConfigurationError(
-            f"drain: lease must be > 0 seconds, or left out to drain until somebody ends it; "
-            f"got {shown(lease)}"
-        )
+    if lease is not None:
+        remedy = "leave it out to drain until somebody ends it"
+        refuse_seconds("drain", "lease", lease, remedy=remedy, shown=shown)

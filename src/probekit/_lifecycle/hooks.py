@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from probekit._core.functions import check_callable, location
+from probekit._core.functions import check_callable, drop_awaitable, location
 from probekit._core.loops import is_cancelled
 from probekit._core.model import DrainStep
-from probekit._core.seconds import is_seconds
+from probekit._core.seconds import refuse_seconds
 from probekit.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ class Hook(NamedTuple):
         return location(self.function)
 
 
-def make_hook(function: Any, *, step: object, timeout: object) -> Hook:
+def make_hook(function: Any, *, step: object, timeout: float) -> Hook:
     """Return the hook that these arguments describe.
 
     Raises:
@@ -61,8 +60,7 @@ def make_hook(function: Any, *, step: object, timeout: object) -> Hook:
             f"{what}: an async hook cannot run at DrainStep.CLOSED, when the event loop ends; make "
             f"it a plain def, or clean up in the application's lifespan"
         )
-    if not is_seconds(timeout):
-        raise ConfigurationError(f"{what}: timeout must be > 0 seconds, got {timeout!r}")
+    refuse_seconds(what, "timeout", timeout)
     return Hook(function, step, float(timeout), is_async)
 
 
@@ -122,7 +120,7 @@ def on_thread(hook: Hook) -> None:
         timer.start()
     try:
         result: object = hook.function()
-        if inspect.isawaitable(result):
+        if drop_awaitable(result):
             logger.error(
                 "on_drain hook %s (%s) returned %r, which nobody awaits; declare an async def",
                 hook.where,

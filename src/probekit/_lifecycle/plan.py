@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict, Unpack
 
-from probekit._core.seconds import is_seconds
+from probekit._core.seconds import refuse_count, refuse_seconds
 from probekit.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["DrainOptions", "Plan", "is_count", "make_plan"]
+__all__ = ["DrainOptions", "Plan", "make_plan"]
+
+WHERE = "Probes"
 
 VARIABLE = "PROBEKIT_DRAIN_DELAY"
 ORCHESTRATED_DELAY = 5.0
@@ -94,25 +96,21 @@ def make_plan(
     delay, source = find_delay(drain_delay, os.environ if environment is None else environment)
     until = options.get("drain_until", "delay")
     if until not in ("delay", "quiet"):
-        raise ConfigurationError(f"drain_until must be 'delay' or 'quiet', got {until!r}")
+        raise ConfigurationError(f"{WHERE}: drain_until must be 'delay' or 'quiet', got {until!r}")
     seen = options.get("seen_503", 2)
-    if not is_count(seen):
-        raise ConfigurationError(f"seen_503 must be a whole number >= 1, got {seen!r}")
-    longest = options.get("drain_max")
-    if longest is None:
-        longest = max(DEFAULT_DRAIN_MAX, delay)
-    elif seconds("drain_max", longest) < delay:
-        raise ConfigurationError(
-            f"drain_max must not be shorter than drain_delay, got drain_max={longest:g} and "
-            f"drain_delay={delay:g} ({source})"
-        )
+    refuse_count(WHERE, "seen_503", seen)
+    longest = find_longest(options.get("drain_max"), delay, source)
     close = options.get("close_websockets", False)
     if close is not True and close is not False:
-        raise ConfigurationError(f"close_websockets must be True or False, got {close!r}")
-    quiet_for = seconds("quiet_for", options.get("quiet_for", 1.0))
-    if until == "quiet" and quiet_for > longest:
+        raise ConfigurationError(f"{WHERE}: close_websockets must be True or False, got {close!r}")
+    quiet_for, linger = options.get("quiet_for", 1.0), options.get("linger", 20.0)
+    refuse_seconds(WHERE, "quiet_for", quiet_for, least=0)
+    refuse_seconds(WHERE, "linger", linger, least=0)
+    if until == "delay":
+        refuse_evidence(options)
+    elif quiet_for > longest:
         raise ConfigurationError(
-            f"quiet_for must not be longer than drain_max, or it never comes to that; got "
+            f"{WHERE}: quiet_for must not be longer than drain_max, or it never comes to that; got "
             f"quiet_for={quiet_for:g} and drain_max={longest:g}"
         )
     return Plan(
@@ -120,38 +118,49 @@ def make_plan(
         source,
         until,
         seen,
-        quiet_for,
-        float(longest),
-        seconds("linger", options.get("linger", 20.0)),
+        float(quiet_for),
+        longest,
+        float(linger),
         close,
     )
 
 
+def refuse_evidence(options: DrainOptions) -> None:
+    """Refuse what says by which evidence a drain ends, where it ends by the clock."""
+    for name in ("drain_max", "quiet_for", "seen_503"):
+        if (value := options.get(name)) is not None:
+            raise ConfigurationError(
+                f"{WHERE}: {name}={value!r} has no meaning without drain_until='quiet'; add that, "
+                f"or leave it out"
+            )
+
+
+def find_longest(argument: float | None, delay: float, source: str) -> float:
+    """Return after how many seconds evidence is waited for no longer."""
+    if argument is None:
+        return max(DEFAULT_DRAIN_MAX, delay)
+    refuse_seconds(WHERE, "drain_max", argument, least=0)
+    if argument < delay:
+        raise ConfigurationError(
+            f"{WHERE}: drain_max must not be shorter than drain_delay, got drain_max={argument:g} "
+            f"and drain_delay={delay:g} ({source}); raise drain_max, or leave it out"
+        )
+    return float(argument)
+
+
 def find_delay(argument: float | None, environment: Mapping[str, str]) -> tuple[float, str]:
     """Return how long to go on serving after SIGTERM, and where that number came from."""
-    remedy = "; 0 hands SIGTERM on at once"
+    remedy = "0 hands SIGTERM on at once"
     if argument is not None:
-        return seconds("drain_delay", argument, remedy=remedy), "argument drain_delay"
-    if (value := environment.get(VARIABLE)) is not None:
-        try:
+        refuse_seconds(WHERE, "drain_delay", argument, least=0, remedy=remedy)
+        return float(argument), "argument drain_delay"
+    if value := environment.get(VARIABLE):
+        number: float | str = value
+        with suppress(ValueError):
             number = float(value)
-        except ValueError:
-            number = math.nan
-        return seconds(VARIABLE, number, shown=value, remedy=remedy), f"variable {VARIABLE}"
+        refuse_seconds("environment", VARIABLE, number, least=0, remedy=remedy)
+        return float(number), f"variable {VARIABLE}"
     for variable, orchestrator in ORCHESTRATORS.items():
         if variable in environment:
             return ORCHESTRATED_DELAY, f"{orchestrator} seen"
     return 0.0, "no orchestrator seen"
-
-
-def is_count(value: object) -> bool:
-    """Whether ``value`` is a whole number of at least one."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def seconds(name: str, value: object, *, shown: object = None, remedy: str = "") -> float:
-    """Return ``value`` as a number of seconds, or refuse it."""
-    if not is_seconds(value, zero=True):
-        got = value if shown is None else shown
-        raise ConfigurationError(f"{name} must be a number of seconds >= 0, got {got!r}{remedy}")
-    return float(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from probekit._core.engine import Engine
 from probekit._core.forked import renew_when_forked
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from probekit._core.clock import Clock
+    from probekit._lifecycle.company import Companion, Listener
     from probekit._lifecycle.plan import Plan
     from probekit._lifecycle.pod.pod import Pod
     from probekit._lifecycle.watchdog.policy import Policy
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
     Farewell: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
-__all__ = ["NOT_BEGUN", "Companion", "Listener", "Service"]
+__all__ = ["Service"]
 
 logger = logging.getLogger("probekit")
 
@@ -55,36 +56,6 @@ TWICE = (
     "instead of serve(); or give each application a Probes of its own"
 )
 """Why it is refused, whichever comes second."""
-NOT_BEGUN = "probekit failed to begin; it tries again with the next request"
-"""What the log says where no request must fail for it."""
-
-
-class Companion(Protocol):
-    """What goes along with a service on a thread: it must not raise."""
-
-    def keep(self) -> None:
-        """Do what is to be done twice a second."""
-        ...
-
-    def leave(self) -> None:
-        """Do what is to be done at the end, in a few seconds at most."""
-        ...
-
-
-class Listener(Protocol):
-    """Who takes connections for a service, beside the server of the application."""
-
-    def listen(self) -> None:
-        """Take connections, if it does not yet.
-
-        Raises:
-            ConfigurationError: If that cannot be.
-        """
-        ...
-
-    def try_to_listen(self) -> None:
-        """Do the same where a request must not fail: what it would raise is logged."""
-        ...
 
 
 class Service(Answers):
@@ -117,6 +88,7 @@ class Service(Answers):
         self.pod: Pod = pod
         self._keeper = Keeper(self._keep, between=self._beat)
         self._since = clock.time()
+        self._told_not_begun = False
         self.observers: Observers = Observers()
         self.engine: Engine = Engine(clock=clock, observers=self.observers)
         self.traffic: Traffic = Traffic(clock.monotonic)
@@ -248,8 +220,16 @@ class Service(Answers):
         if not self.served:
             try:
                 self.begin()
-            except Exception:  # it is a user's request, who has nothing to do with it
-                logger.exception(NOT_BEGUN)
+            except Exception as error:
+                self.not_begun(error)
+
+    def not_begun(self, error: Exception) -> None:
+        """Tell why it could not begin, once: a user's request must not fail for it."""
+        if not self._told_not_begun:
+            self._told_not_begun = True
+            logger.error(
+                "probekit failed to begin; it tries again with each request", exc_info=error
+            )
 
     def begin(self) -> None:
         """Begin without a lifespan, if it has not begun.
@@ -267,6 +247,7 @@ class Service(Answers):
             except BaseException:
                 self.served = False
                 raise
+            self._told_not_begun = False
             for listener in self.listeners:
                 listener.try_to_listen()
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 from functools import wraps
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from probekit._core.functions import location, routine, unwrap
+from probekit._core.functions import check_callable, drop_awaitable, location, routine, unwrap
 from probekit.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -71,8 +71,12 @@ def counted(function: Any, *, parameter: str | None, begin: Begin) -> Any:
     def called(*args: Any, **kwargs: Any) -> Any:
         with begin(place.find(args, kwargs), title):
             result = function(*args, **kwargs)
-        if result is not None and inspect.isawaitable(result):  # None first: it is what most return
-            refuse_awaitable(result, what)
+        if result is not None and drop_awaitable(result):  # None first: it is what most return
+            # Its job would have ended before it is awaited.
+            raise ConfigurationError(
+                f"{what}: a plain def returns something to await, {type(result).__name__}, so that "
+                f"its job would not be counted; put @probes.worker directly on the async def"
+            )
         return result
 
     return awaited if inspect.iscoroutinefunction(routine(function)) else called
@@ -91,16 +95,6 @@ def check_handler(function: Any, what: str) -> None:
             f"{what}: a generator function returns before it has begun; use "
             f"`with probes.work(job):` inside"
         )
-
-
-def refuse_awaitable(result: object, what: str) -> NoReturn:
-    """Refuse what a plain function returned: its job would have ended before it is awaited."""
-    if inspect.iscoroutine(result):
-        result.close()  # or a warning that it was never awaited would stand beside the error
-    raise ConfigurationError(
-        f"{what}: a plain def returns something to await, {type(result).__name__}, so that its job "
-        f"would not be counted; put @probes.worker directly on the async def"
-    )
 
 
 def find_place(function: Any, parameter: str | None, what: str) -> Place:
@@ -134,21 +128,4 @@ def check_taker(function: Any) -> None:
         ConfigurationError: If it is one.
     """
     what = f"on_abandon {location(function)}"
-    if inspect.isclass(function) or not callable(function):
-        raise ConfigurationError(
-            f"{what}: expected a function that takes the job, got {function!r}"
-        )
-    call = routine(function)
-    if inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call):
-        raise ConfigurationError(
-            f"{what}: a generator function would never run; return instead of yield"
-        )
-    try:
-        inspect.signature(function).bind(None)
-    except TypeError:
-        raise ConfigurationError(
-            f"{what}: it takes {inspect.signature(function)}, but is called with one argument, "
-            f"the job; bind the others with functools.partial or a closure"
-        ) from None
-    except ValueError:
-        return  # a builtin: calling it will tell
+    check_callable(function, what=what, kind="on_abandon", takes="the job")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, TypeVar, Un
 from probekit._core.check import CheckFunction, declare
 from probekit._core.model import Probe
 from probekit._core.options import refuse_unknown
+from probekit.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from probekit._core.check import Check
     from probekit._lifecycle.service import Service
 
-__all__ = ["CheckOptions", "Declaring", "LivenessOptions"]
+__all__ = ["CheckOptions", "Declaring", "LivenessOptions", "probe_of"]
 
 F = TypeVar("F", bound=CheckFunction)
 
@@ -113,8 +114,13 @@ class Declaring:
         return self._declare(Probe.STARTUP, function, options)
 
     def _declare(self, probe: Probe, function: Any, options: Mapping[str, Any]) -> Any:
+        where = f"{probe.value} check"
+        if probe is not Probe.LIVENESS and "external" in options:
+            raise ConfigurationError(
+                f"{where}: external is an option of liveness checks alone; leave it out"
+            )
         known = LivenessOptions if probe is Probe.LIVENESS else CheckOptions
-        refuse_unknown(f"{probe.value} check", options, known.__optional_keys__)
+        refuse_unknown(where, options, known.__optional_keys__)
 
         def register(function: F) -> F:
             self.service.engine.add(declare(function, probe=probe, **options))
@@ -123,5 +129,25 @@ class Declaring:
         return register if function is None else register(function)
 
     def checks(self, probe: Probe) -> tuple[Check, ...]:
-        """Return the checks of ``probe`` in the order of registration."""
-        return tuple(state.check for state in self.service.engine.registered(probe))
+        """Return the checks of ``probe`` in the order of registration.
+
+        Raises:
+            ConfigurationError: If there is no such probe.
+        """
+        states = self.service.engine.registered(probe_of(probe))
+        return tuple(state.check for state in states)
+
+
+def probe_of(value: Any) -> Probe:
+    """Return the probe that ``value`` is or names.
+
+    Raises:
+        ConfigurationError: If there is no such probe.
+    """
+    try:
+        return Probe(value)
+    except ValueError:
+        *others, last = (repr(each.value) for each in Probe)
+        raise ConfigurationError(
+            f"there is no probe {value!r}; there are {', '.join(others)} and {last}"
+        ) from None

@@ -82,7 +82,9 @@ class Endpoints:
         admin_allow: Iterable[str] = (),
     ) -> None:
         if details not in get_args(Details):
-            raise ConfigurationError(f"details must be 'full', 'status' or 'none', got {details!r}")
+            raise ConfigurationError(
+                f"probe endpoints: details must be 'full', 'status' or 'none', got {details!r}"
+            )
         allowed = None if allow is None else networks("allow", allow)
         gate = Gate(token=admin_token, allow=admin_allow)
         self._by_path: dict[str, Endpoint] = {}
@@ -103,15 +105,20 @@ class Endpoints:
 
     def _add(self, option: str, path: object, endpoint: Endpoint) -> None:
         if not (isinstance(path, str) and path.startswith("/") and path.strip("/")):
-            raise ConfigurationError(f"{option} must be a path such as '/readyz', got {path!r}")
+            raise ConfigurationError(
+                f"probe endpoints: {option} must be a path such as '/readyz', got {path!r}"
+            )
         if odd := [each for each in "?#%" if each in path]:
             raise ConfigurationError(
-                f"{option} must be a path as it is once it is decoded, without a query: got "
-                f"{path!r}, with {odd[0]!r} in it; leave that out"
+                f"probe endpoints: {option} must be a path as it is once it is decoded, without a "
+                f"query: got {path!r}, with {odd[0]!r} in it; leave that out"
             )
         path = path.rstrip("/")
         if path in self._by_path:
-            raise ConfigurationError(f"{option}: {path!r} is the path of another endpoint already")
+            raise ConfigurationError(
+                f"probe endpoints: {option}={path!r} is the path of another endpoint already; give "
+                f"each one of its own"
+            )
         self._by_path[path] = endpoint
 
     def find(self, path: str, root_path: str) -> tuple[Endpoint, str] | None:

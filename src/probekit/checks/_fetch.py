@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import math
-import sys
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from numbers import Real
 from typing import Any, TypeAlias
 
-from probekit._core.functions import check_callable, unwrap
+from probekit._core.functions import check_callable, drop_awaitable, unwrap
+from probekit._core.loops import in_trio
 from probekit.exceptions import ConfigurationError
 
 __all__ = [
@@ -22,8 +21,6 @@ __all__ = [
     "name_of",
     "task_name",
     "to_number",
-    "torn_down",
-    "trio_here",
 ]
 
 Number: TypeAlias = float | Decimal
@@ -63,9 +60,7 @@ def to_number(value: object) -> float:
     Raises:
         NoNumberError: It is none, or NaN, or infinite.
     """
-    if hasattr(value, "__await__"):
-        if inspect.iscoroutine(value):
-            value.close()  # or the interpreter warns that nobody awaited it
+    if drop_awaitable(value):
         raise NoNumberError(
             "fetch returned something to await, but is no async function; make it `async def` and "
             "await there"
@@ -86,33 +81,20 @@ def to_number(value: object) -> float:
 async def limited(fetch: Callable[[], Awaitable[Any]]) -> object:
     """Return what ``fetch`` brings, unless that takes longer than `GIVE_UP`."""
     # Not anyio, which would cancel a fetch that does not want to end over and over.
-    if (trio := trio_here()) is not None:
+    if in_trio():
+        import trio
+
         with trio.fail_after(GIVE_UP):
             return await fetch()
     async with asyncio.timeout(GIVE_UP):
         return await fetch()
 
 
-def torn_down(error: BaseException) -> bool:
-    """Return whether ``error`` is the end of the loop, which says nothing about the source."""
-    if isinstance(error, GeneratorExit):
-        return True
-    if (trio := trio_here()) is not None:
-        return isinstance(error, trio.Cancelled)
-    task = asyncio.current_task()
-    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
-
-
 def task_name() -> str:
     """Return what the task is called in which the caller runs."""
-    if (trio := trio_here()) is not None:
-        name: str = trio.lowlevel.current_task().name
-        return name
+    if in_trio():
+        import trio
+
+        return trio.lowlevel.current_task().name
     task = asyncio.current_task()
     return "" if task is None else task.get_name()
-
-
-def trio_here() -> Any:
-    """Return the module trio if the caller runs in it, or None."""
-    trio: Any = sys.modules.get("trio")
-    return trio if trio is not None and trio.lowlevel.in_trio_run() else None

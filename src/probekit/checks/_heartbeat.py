@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from probekit._core.forked import renew_when_forked
-from probekit.checks._limits import refuse_seconds
+from probekit._core.seconds import refuse_seconds
 from probekit.exceptions import ConfigurationError, Unhealthy
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Heartbeat:
     ) -> None:
         refuse_seconds("Heartbeat", "max_age", max_age)
         if grace is not None:
-            refuse_seconds("Heartbeat", "grace", grace, zero=True)
+            refuse_seconds("Heartbeat", "grace", grace, least=0)
         names = [loops] if isinstance(loops, str) else list(loops)
         if isinstance(loops, str) or not all(_is_name(each) for each in names):
             raise ConfigurationError(

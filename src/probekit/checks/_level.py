@@ -5,14 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from probekit._core.seconds import refuse_seconds
 from probekit.checks._fetch import name_of
-from probekit.checks._limits import (
-    Complaint,
-    complain,
-    make_limits,
-    refuse_seconds,
-    shown,
-)
+from probekit.checks._limits import Complaint, complain, make_limits, shown
 from probekit.checks._source import Source
 from probekit.exceptions import ConfigurationError, Unhealthy
 
@@ -95,7 +90,7 @@ class Level:
         self._high: Limits = make_limits("Level", *high, upper=True)
         self._refuse_contradictions()
         refuse_seconds("Level", "max_age", max_age)
-        refuse_seconds("Level", "wait", wait, zero=True)
+        refuse_seconds("Level", "wait", wait, least=0)
         if on_error not in ("keep", "fail"):
             raise ConfigurationError(f"Level: on_error must be 'keep' or 'fail', got {on_error!r}")
         self._keep = on_error == "keep"

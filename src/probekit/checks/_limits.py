@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from probekit._core.seconds import is_seconds
 from probekit.exceptions import CheckFailure, ConfigurationError, Degraded, Unhealthy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Complaint", "Limits", "complain", "make_limits", "refuse_seconds", "shown"]
+__all__ = ["Complaint", "Limits", "complain", "make_limits", "shown"]
 
 
 class Complaint(NamedTuple):
@@ -98,17 +97,6 @@ def complain(complaints: Sequence[Complaint], detail: Mapping[str, object]) -> N
         failed = any(complaint.kind is Unhealthy for complaint in complaints)
         kind = Unhealthy if failed else Degraded
         raise kind("; ".join(complaint.text for complaint in complaints), detail=detail)
-
-
-def refuse_seconds(where: str, name: str, value: object, *, zero: bool = False) -> None:
-    """Refuse what is no usable number of seconds.
-
-    Raises:
-        ConfigurationError: It is not above zero (or, with ``zero``, not below it), or too large.
-    """
-    if not is_seconds(value, zero=zero):
-        bound = ">= 0" if zero else "> 0"
-        raise ConfigurationError(f"{where}: {name} must be {bound} seconds, got {value!r}")
 
 
 def shown(value: float) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING
 
 from probekit._core.forked import renew_when_forked
-from probekit.checks._limits import Complaint, complain, make_limits, refuse_seconds
+from probekit._core.seconds import refuse_count, refuse_seconds
+from probekit.checks._limits import Complaint, complain, make_limits
 from probekit.checks._window import Window
-from probekit.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,10 +65,7 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         refuse_seconds("Progress", "window", window)
-        if not _is_count(min_outcomes) or min_outcomes < 1:
-            raise ConfigurationError(
-                f"Progress: min_outcomes must be a whole number >= 1, got {min_outcomes!r}"
-            )
+        refuse_count("Progress", "min_outcomes", min_outcomes)
         self.name: str = name
         rate = ("degrade_below", degrade_below), ("fail_below", fail_below)
         self._rate: Limits = make_limits("Progress", *rate, upper=False, lowest=0, highest=1)
@@ -180,15 +177,8 @@ class Progress:
         return found
 
 
-def _is_count(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 def _counts(method: str, count: object) -> bool:
     """Return whether there is anything to count."""
-    if not _is_count(count) or count < 0:
-        raise ConfigurationError(
-            f"Progress.{method}: count must be a whole number >= 0, got {count!r}; call it once "
-            "for each job, or with the number of jobs"
-        )
+    remedy = "call it once for each job, or with the number of jobs"
+    refuse_count(f"Progress.{method}", "count", count, least=0, remedy=remedy)
     return bool(count)

@@ -10,15 +10,16 @@ from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+import anyio
+
 from probekit._core.forked import renew_when_forked
+from probekit._core.loops import in_trio, is_cancelled
 from probekit.checks._fetch import (
     NoNumberError,
     is_async,
     limited,
     task_name,
     to_number,
-    torn_down,
-    trio_here,
 )
 from probekit.exceptions import CheckFailure, Degraded, Unhealthy
 
@@ -90,7 +91,7 @@ class Flight:
         while not self.ended and seconds > 0:
             pause = min(2 * pause, 0.02, seconds)
             seconds -= pause
-            await (trio_here() or asyncio).sleep(pause)
+            await anyio.sleep(pause)
 
 
 class Source:
@@ -170,13 +171,15 @@ class Source:
         name = task_name()  # that of the check, by which the watchdog knows who holds the loop
         if not name.startswith("probekit:"):
             name = f"probekit:{self._name}"
-        if (trio := trio_here()) is not None:
+        if in_trio():
+            import trio
+
             trio.lowlevel.spawn_system_task(
                 self._on_loop, flight, name=name, context=copy_context()
             )
             return
         loop = asyncio.get_running_loop()
-        # Not create_task: the task factory is the application's.
+        # Not create_task, whose factory is the application's, and not eagerly: the lock is held.
         task = asyncio.Task(self._on_loop(flight), loop=loop, name=name)
         flight.alive = lambda: loop.is_running() and not task.done()
 
@@ -194,7 +197,9 @@ class Source:
         try:
             known = self._good(await limited(cast("Callable[[], Awaitable[Any]]", self._fetch)))
         except BaseException as error:
-            known = None if torn_down(error) else self._bad(error)
+            # The end of the loop says nothing about the source.
+            ended = isinstance(error, GeneratorExit) or is_cancelled(error)
+            known = None if ended else self._bad(error)
         finally:
             self._end(flight, known)
 

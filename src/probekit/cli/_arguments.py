@@ -6,25 +6,26 @@ import argparse
 import math
 import os
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from probekit._core.seconds import seconds_fault
 from probekit.cli._client import Endpoint, endpoint_of
 from probekit.cli._text import say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import TypeAlias
 
     AddParser: TypeAlias = Callable[..., argparse.ArgumentParser]
 
-__all__ = ["EXIT_CODES", "Options", "Parser", "above_zero", "parse"]
+__all__ = ["EXIT_CODES", "Options", "Parser", "above_zero", "parse", "parse_all"]
+
+N = TypeVar("N", bound=argparse.Namespace)
 
 URL_VARIABLE = "PROBEKIT_URL"
 TOKEN_VARIABLE = "PROBEKIT_ADMIN_TOKEN"  # noqa: S105 - the name of a variable
 DEFAULT_URL = "http://127.0.0.1:8000"
 WAIT_TIMEOUT = 30.0
-LONGEST = 1e9
-"""Seconds; as the service has it."""
 
 EXIT_CODES = """\
 exit codes:
@@ -102,7 +103,7 @@ def parse(argv: Sequence[str] | None) -> Options:
     # For the help alone: their own modules have their options.
     commands.add_parser("alive", help="say whether the workers beside it move, or are stuck")
     commands.add_parser("fleet", help="drain, undrain and show all replicas, by Redis")
-    options = parser.parse_args(argv, namespace=Options())
+    options = parse_all(parser, commands.choices, argv, Options())
     given = vars(options)
     try:
         options.endpoint = endpoint_from(given["url"])
@@ -111,6 +112,24 @@ def parse(argv: Sequence[str] | None) -> Options:
             complete_waiting(options)
     except ValueError as error:
         parser.exit(2, f"probekit {options.command}: {error}\n")
+    return options
+
+
+def parse_all(
+    parser: Parser,
+    commands: Mapping[str, argparse.ArgumentParser],
+    argv: Sequence[str] | None,
+    options: N,
+) -> N:
+    """Return ``options`` with what was given; `argparse` alone would show the wrong usage.
+
+    Raises:
+        SystemExit: For an argument that there is not, with 2 and the usage of its command.
+    """
+    _, unknown = parser.parse_known_args(argv, namespace=options)
+    if unknown:
+        command: str = vars(options)["command"]
+        commands[command].error(f"unrecognized arguments: {' '.join(unknown)}")
     return options
 
 
@@ -275,24 +294,23 @@ def complete_waiting(options: Options) -> None:
 
 def from_zero(text: str) -> float:
     """Return a number of seconds that is not below zero."""
-    return seconds(text, zero=True)
+    return seconds(text, least=0)
 
 
 def above_zero(text: str) -> float:
     """Return a number of seconds above zero."""
-    return seconds(text, zero=False)
+    return seconds(text)
 
 
-def seconds(text: str, *, zero: bool) -> float:
+def seconds(text: str, *, least: float | None = None) -> float:
     """Return a number of seconds, or refuse what no clock can count to."""
     try:
         number = float(text)
     except ValueError:
         number = math.nan
-    if 0 < number <= LONGEST or (zero and number == 0):
-        return number
-    sign = ">=" if zero else ">"
-    raise argparse.ArgumentTypeError(f"must be a number of seconds {sign} 0, got {text!r}")
+    if fault := seconds_fault(number, least=least):
+        raise argparse.ArgumentTypeError(f"{fault}, got {text!r}")
+    return number
 
 
 class Version(argparse.Action):

@@ -8,7 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from probekit.cli._arguments import EXIT_CODES, Parser, above_zero
+from probekit.cli._arguments import EXIT_CODES, Parser, above_zero, parse_all
 from probekit.cli._drain import caller
 from probekit.cli._text import drain_lines, say, shown, span
 from probekit.exceptions import ConfigurationError, FleetError, MissingExtraError
@@ -135,7 +135,7 @@ def parse(argv: Sequence[str]) -> Options:
         done="all replicas are healthy, and the fleet does not drain",
         unwanted="a replica is not healthy\n       or gone, there is none, or the fleet drains",
     )
-    return parser.parse_args(argv, namespace=Options())
+    return parse_all(parser, commands.choices, argv, Options())
 
 
 def add_command(

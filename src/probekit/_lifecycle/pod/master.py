@@ -55,7 +55,7 @@ def find_scope(environment: Mapping[str, str]) -> str:
     Raises:
         ValueError: If it says what there is not.
     """
-    scope = environment.get(VARIABLE, "pod")
+    scope = environment.get(VARIABLE) or "pod"
     if scope not in SCOPES:
         raise ValueError(f"{VARIABLE} must be one of {', '.join(SCOPES)}, got {scope!r}")
     return scope

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+from probekit._core.cpu import ENOUGH, seconds_of, ticks_of
+from probekit._lifecycle.pod.key import after_the_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,9 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["UNKNOWN", "Effort", "Load", "load_of"]
 
 TASKS = Path("/proc/self/task")
-
-ENOUGH = 0.3
-"""The share of a CPU that a thread which computes gets, unless it is starved of it."""
 
 UNKNOWN = "no sign of life"
 """The cause where the operating system does not tell."""
@@ -115,9 +114,8 @@ def load_of(natives: Iterable[int], tasks: Path = TASKS) -> Load | None:
     for native in natives:
         try:
             stat = (tasks / str(native) / "stat").read_text(encoding="utf-8", errors="replace")
-            # The name of the thread is in parentheses and may hold spaces and parentheses itself.
-            fields = stat.rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
+            fields = after_the_name(stat)
+            ticks += ticks_of(fields)
         except (OSError, IndexError, ValueError):  # not there, or not as Linux writes it
             return None
         runnable = runnable or fields[0] == "R"
@@ -127,4 +125,4 @@ def load_of(natives: Iterable[int], tasks: Path = TASKS) -> Load | None:
             awake, turns = awake + run + waited, turns + got
     if not known:
         return None
-    return Load(runnable, ticks / os.sysconf("SC_CLK_TCK"), awake / 1e9, turns)
+    return Load(runnable, seconds_of(ticks), awake / 1e9, turns)

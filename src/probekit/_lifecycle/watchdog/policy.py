@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple, TypedDict, Unpack, get_args
 
-from probekit._core.seconds import is_seconds
-from probekit._lifecycle.plan import is_count
+from probekit._core.seconds import refuse_count, refuse_seconds
 from probekit.exceptions import ConfigurationError
 
 __all__ = ["OnStuck", "Policy", "WatchOptions", "make_policy"]
@@ -47,17 +46,17 @@ def make_policy(**options: Unpack[WatchOptions]) -> Policy:
     """
     policy = Policy(**options)
     after = policy.stuck_after
-    if after is not None and not (is_seconds(after) and after >= SHORTEST):
-        raise ConfigurationError(
-            f"stuck_after must be a number of seconds >= {SHORTEST:g}, or None for no watchdog, "
-            f"got {after!r}"
-        )
+    if after is not None:
+        remedy = "None means no watchdog"
+        refuse_seconds("Probes", "stuck_after", after, least=SHORTEST, remedy=remedy)
     if policy.on_stuck not in get_args(OnStuck):
-        raise ConfigurationError(f"on_stuck must be 'report' or 'exit', got {policy.on_stuck!r}")
-    if policy.on_stuck == "exit" and after is None:
-        raise ConfigurationError("on_stuck='exit' needs a watchdog; give stuck_after a number")
-    if not is_count(policy.exits_per_hour):
         raise ConfigurationError(
-            f"exits_per_hour must be a whole number >= 1, got {policy.exits_per_hour!r}"
+            f"Probes: on_stuck must be 'report' or 'exit', got {policy.on_stuck!r}"
         )
+    if policy.on_stuck == "exit" and after is None:
+        raise ConfigurationError(
+            "Probes: on_stuck='exit' needs a watchdog; give stuck_after a number of seconds"
+        )
+    remedy = "on_stuck='report' ends nobody"
+    refuse_count("Probes", "exits_per_hour", policy.exits_per_hour, remedy=remedy)
     return policy
