@@ -18,7 +18,7 @@ from ._apps import LifespanRun, hello
 if TYPE_CHECKING:
     from pathlib import Path
 
-MESSAGE = "details must be 'full', 'status' or 'none', got 'all'"
+MESSAGE = "probe endpoints: details must be 'full', 'status' or 'none', got 'all'"
 APP = """\
 from fastapi import FastAPI
 from probekit import Probes

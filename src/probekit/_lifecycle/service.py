@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from probekit._core.engine import Engine
 from probekit._core.forked import renew_when_forked
@@ -19,7 +19,7 @@ from probekit._lifecycle.evidence import Evidence
 from probekit._lifecycle.hooks import Hooks
 from probekit._lifecycle.inquiry import Inquiry
 from probekit._lifecycle.jobs import Jobs
-from probekit._lifecycle.pod.keeper import Keeper
+from probekit._lifecycle.pod.keeper import Companion, Keeper
 from probekit._lifecycle.pod.records import Worker
 from probekit._lifecycle.relay import RELAY
 from probekit._lifecycle.signals import Sigterm
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from probekit._core.clock import Clock
-    from probekit._lifecycle.company import Companion, Listener
     from probekit._lifecycle.plan import Plan
     from probekit._lifecycle.pod.pod import Pod
     from probekit._lifecycle.watchdog.policy import Policy
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 
     Farewell: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
-__all__ = ["Service"]
+__all__ = ["Listener", "Service"]
 
 logger = logging.getLogger("probekit")
 
@@ -56,6 +55,22 @@ TWICE = (
     "instead of serve(); or give each application a Probes of its own"
 )
 """Why it is refused, whichever comes second."""
+
+
+class Listener(Protocol):
+    """Who takes connections for a service, beside the server of the application."""
+
+    def listen(self) -> None:
+        """Take connections, if it does not yet.
+
+        Raises:
+            ConfigurationError: If that cannot be.
+        """
+        ...
+
+    def try_to_listen(self) -> None:
+        """Do the same where a request must not fail: what it would raise is logged."""
+        ...
 
 
 class Service(Answers):

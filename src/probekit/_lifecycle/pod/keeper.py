@@ -6,17 +6,29 @@ import logging
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Keeper"]
+__all__ = ["Companion", "Keeper"]
 
 logger = logging.getLogger("probekit")
 
 PERIOD = 0.5
 """Seconds between two looks: so old may the flag be that an ordinary response goes by."""
+
+
+class Companion(Protocol):
+    """What goes along with a service on a thread: it must not raise."""
+
+    def keep(self) -> None:
+        """Do what is to be done twice a second."""
+        ...
+
+    def leave(self) -> None:
+        """Do what is to be done at the end, in a few seconds at most."""
+        ...
 
 
 class Keeper:
