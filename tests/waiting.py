@@ -1,4 +1,4 @@
-"""What everything that starts a server needs: a port, its log, and patience with a limit."""
+"""What everything that starts something needs: a port, a log, and patience with a limit."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import anyio
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from typing import IO
 
-__all__ = ["PATIENCE", "answering", "free_port", "log_of", "wait_until"]
+__all__ = ["PATIENCE", "answering", "free_port", "log_of", "until", "wait_until"]
 
 PATIENCE = 15.0
 """Seconds that any server may take to start, to stop or to come round."""
@@ -66,3 +68,14 @@ def wait_until(condition: Callable[[], bool], what: str, *, patience: float = PA
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what}: not within {patience} s")
         time.sleep(0.01)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Return as soon as the condition holds; on any event loop.
+
+    Raises:
+        TimeoutError: It did not come true.
+    """
+    with anyio.fail_after(PATIENCE):
+        while not condition():
+            await anyio.sleep(0.005)

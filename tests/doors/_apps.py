@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from probekit import Probes
     from probekit._web.asgi_types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["LifespanRun", "hello", "ticking", "until"]
+__all__ = ["LifespanRun", "hello", "ticking"]
 
 
 async def hello(scope: Scope, receive: Receive, send: Send) -> None:
@@ -37,13 +37,6 @@ def ticking(probes: Probes) -> list[float]:
         ran.append(anyio.current_time())
 
     return ran
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Return as soon as ``condition`` holds, which may take five seconds."""
-    with anyio.fail_after(5):
-        while not condition():
-            await anyio.sleep(0.005)
 
 
 class LifespanRun:

@@ -11,9 +11,10 @@ from starlette.applications import Starlette
 
 from probekit import ConfigurationError, Probe, Unhealthy
 from probekit.asgi import ProbeMiddleware, probe_app
+from tests.waiting import until
 from tests.web._asking import HeldClock, ask, call, make_probes
 
-from ._apps import LifespanRun, hello, ticking, until
+from ._apps import LifespanRun, hello, ticking
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -11,9 +11,10 @@ from starlette.routing import Mount
 
 from probekit.asgi import ProbeMiddleware, probe_app
 from probekit.starlette import routes
+from tests.waiting import until
 from tests.web._asking import HeldClock, ask, make_probes
 
-from ._apps import hello, ticking, until
+from ._apps import hello, ticking
 
 if TYPE_CHECKING:
     from collections.abc import Callable

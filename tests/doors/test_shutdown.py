@@ -11,9 +11,10 @@ from starlette.applications import Starlette
 
 from probekit.asgi import ProbeMiddleware
 from probekit.starlette import routes
+from tests.waiting import until
 from tests.web._asking import ask, make_probes
 
-from ._apps import LifespanRun, ticking, until
+from ._apps import LifespanRun, ticking
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

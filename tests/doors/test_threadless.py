@@ -10,10 +10,11 @@ import pytest
 
 from probekit.asgi import ProbeMiddleware
 from probekit.wsgi import ProbeMiddleware as WSGIMiddleware
+from tests.waiting import until
 from tests.web._asking import ask, make_probes
 from tests.wsgi._asking import ask as ask_wsgi
 
-from ._apps import LifespanRun, hello, ticking, until
+from ._apps import LifespanRun, hello, ticking
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

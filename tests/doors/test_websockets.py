@@ -17,10 +17,8 @@ from probekit.asgi import ProbeMiddleware
 from tests.e2e.clients import get
 from tests.e2e.servers import serve
 from tests.lifecycle._signals import DELAY, StandIn, sigterm
-from tests.waiting import wait_until
+from tests.waiting import until, wait_until
 from tests.web._asking import make_probes
-
-from ._apps import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator

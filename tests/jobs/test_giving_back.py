@@ -13,8 +13,7 @@ import anyio
 import pytest
 
 from probekit._lifecycle import jobs as giving_back
-from tests.doors._apps import until
-from tests.waiting import wait_until
+from tests.waiting import until, wait_until
 from tests.web._asking import make_probes
 
 if TYPE_CHECKING:

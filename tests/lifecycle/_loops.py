@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 import uvloop
 
+from tests.waiting import until
+
 from ._signals import DELAY, StandIn, restarts, sigterm
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-__all__ = ["FACTORIES", "LoopServer", "arrived", "block", "run", "settled", "until"]
+__all__ = ["FACTORIES", "LoopServer", "arrived", "block", "run", "settled"]
 
 FACTORIES = [
     pytest.param(asyncio.new_event_loop, id="asyncio"),
@@ -59,13 +61,6 @@ async def settled() -> None:
     """Let the loop read its pipe, and read it again."""
     for _ in range(5):
         await asyncio.sleep(0.005)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for the condition for two seconds."""
-    async with asyncio.timeout(2):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def arrived(server: StandIn) -> float:

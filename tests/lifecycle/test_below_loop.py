@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.waiting import wait_until
+from tests.waiting import until, wait_until
 from tests.web._asking import make_probes
 
-from ._loops import FACTORIES, LoopServer, arrived, block, run, settled, until
+from ._loops import FACTORIES, LoopServer, arrived, block, run, settled
 from ._signals import DELAY, departing, end, restarts, sigterm, started, state
 
 if TYPE_CHECKING:
@@ -178,7 +178,8 @@ def test_it_is_called_once_wherever_the_loop_is_with_the_signal_before(
             for _ in range(turns):
                 await asyncio.sleep(0)
             block(0.003)  # beyond what counts as a duplicate
-            sigterm()
+            if not server.signals:  # on a busy machine it may be over before the loop has turned
+                sigterm()
             await until(lambda: bool(server.signals))
             await settled()
             counts.append(len(server.signals))

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ._loops import FACTORIES, LoopServer, arrived, run, settled, until
+from tests.waiting import until
+
+from ._loops import FACTORIES, LoopServer, arrived, run, settled
 from ._signals import DELAY, end, held_back, sigterm, started, state
 
 if TYPE_CHECKING:

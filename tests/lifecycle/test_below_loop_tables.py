@@ -12,9 +12,10 @@ import uvloop
 
 from probekit._lifecycle.below import LoopBelow, callback_of
 from probekit._lifecycle.relay import RELAY
+from tests.waiting import until
 from tests.web._asking import make_probes
 
-from ._loops import FACTORIES, LoopServer, arrived, run, settled, until
+from ._loops import FACTORIES, LoopServer, arrived, run, settled
 from ._signals import REMEDY, StandIn, end, sigterm, started, state
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from probekit._lifecycle.below import HandlerBelow
 from probekit._lifecycle.departure import Departure, Event
 from probekit._lifecycle.servers import Server
 from probekit.asgi import ProbeMiddleware
-from tests.doors._apps import hello, until
-from tests.waiting import wait_until
+from tests.doors._apps import hello
+from tests.waiting import until, wait_until
 from tests.web._asking import HeldClock, ask, make_probes, scope_of
 
 from ._signals import DELAY, StandIn, Twisted, sigterm

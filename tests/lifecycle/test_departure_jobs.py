@@ -13,8 +13,8 @@ import pytest
 import uvicorn
 
 from probekit import DrainStep
-from tests.doors._apps import hello, until
-from tests.waiting import wait_until
+from tests.doors._apps import hello
+from tests.waiting import until, wait_until
 from tests.web._asking import make_probes
 
 from ._signals import DELAY, StandIn, Twisted, sigterm

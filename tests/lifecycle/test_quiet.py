@@ -15,7 +15,8 @@ from starlette.applications import Starlette
 from probekit import DrainStep
 from probekit.asgi import ProbeMiddleware
 from probekit.starlette import routes
-from tests.doors._apps import hello, until
+from tests.doors._apps import hello
+from tests.waiting import until
 from tests.web._asking import ask, make_probes
 
 from ._signals import StandIn, sigterm

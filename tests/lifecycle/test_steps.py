@@ -13,8 +13,8 @@ import pytest
 
 from probekit import DrainStep
 from probekit.asgi import ProbeMiddleware
-from tests.doors._apps import LifespanRun, hello, until
-from tests.waiting import wait_until
+from tests.doors._apps import LifespanRun, hello
+from tests.waiting import until, wait_until
 from tests.web._asking import ask, make_probes
 
 from ._signals import DELAY, StandIn, sigterm

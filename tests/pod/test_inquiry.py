@@ -9,6 +9,7 @@ import pytest
 
 from probekit import Degraded, Unhealthy
 from probekit.asgi import probe_app
+from tests.waiting import until
 from tests.web._asking import HeldClock, ask, make_probes
 
 from ._twins import twins
@@ -127,13 +128,6 @@ async def test_a_result_that_is_too_old_is_one() -> None:
 
 
 # -- to ask itself --------------------------------------------------------------------------------
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Return when it holds."""
-    with anyio.fail_after(15):
-        while not condition():
-            await anyio.sleep(0.01)
 
 
 def lines(watcher: Probes) -> list[bool | None]:
