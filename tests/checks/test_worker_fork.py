@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import textwrap
+from tests.forking import run_forking
 
 PREAMBLE = """
-import asyncio, os, sys, threading, time, traceback
+import asyncio, os, sys, threading, time
 from probekit.checks.worker import Heartbeat, Level, Progress
 from probekit.exceptions import Unhealthy
 
 now = 1000.0
 clock = lambda: now
-
-def in_child(function):
-    pid = os.fork()
-    if pid == 0:
-        try:
-            function()
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        sys.exit(0)  # in order, so that what was covered is written down
-    assert os.waitpid(pid, 0)[1] == 0
 """
 
 
 def run(program: str) -> None:
-    """Run a program that forks, single-threaded as it is, and must end well within ten seconds."""
-    code = PREAMBLE + textwrap.dedent(program)
-    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=15, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    """Run a program with that before it; see `run_forking`."""
+    run_forking(PREAMBLE, program)
 
 
 def test_a_forked_heartbeat_waits_for_the_childs_own_loops() -> None:

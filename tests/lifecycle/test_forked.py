@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import textwrap
+from tests.forking import run_forking
 
 PREAMBLE = """
-import asyncio, os, sys, threading, traceback
+import asyncio, os, sys, threading
 from probekit import DrainStep, Observer, Probes
 
 class Heard(Observer):
@@ -16,26 +14,12 @@ class Heard(Observer):
 
 drains = []
 probes = Probes(observers=[Heard()], drain_delay=0, stuck_after=None)
-
-def in_child(function):
-    pid = os.fork()
-    if pid == 0:
-        try:
-            function()
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        sys.exit(0)  # in order, so that what was covered is written down
-    assert os.waitpid(pid, 0)[1] == 0
 """
 
 
 def run(program: str) -> None:
-    """Run a program that forks, in a process of its own, since newer Pythons warn of threads."""
-    code = PREAMBLE + textwrap.dedent(program)
-    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=15, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    """Run a program with that before it; see `run_forking`."""
+    run_forking(PREAMBLE, program)
 
 
 def test_a_child_drains_though_a_thread_of_the_parent_was_at_it() -> None:
