@@ -255,10 +255,7 @@ class Service(Answers):
         if not self.served:
             self.served = True
             try:
-                self.engine.start()
-                self.sigterm.arm()
-                self._keeper.start()
-                self.watchdog.start()
+                self._start()
             except BaseException:
                 self.served = False
                 raise
@@ -289,13 +286,17 @@ class Service(Answers):
         self.jobs.attended = True
         self.engine.version += 1
         try:
-            self.engine.start()
-            self.sigterm.arm(without_delay=has_block)
-            self._keeper.start()
-            self.watchdog.start()
+            self._start(has_block=has_block)
         except BaseException:
             self._phase = "starting"  # so its end is that of a startup that failed
             raise
+
+    def _start(self, *, has_block: bool = False) -> None:
+        """Start all that runs."""
+        self.engine.start()
+        self.sigterm.arm(without_delay=has_block)
+        self._keeper.start()
+        self.watchdog.start()
 
     async def stopped(self) -> None:
         """Note that the application has ended, or failed to start: stop all that runs."""
