@@ -64,9 +64,6 @@ def checks_of(content: dict[str, Any]) -> frozenset[str]:
     """
     # An older version named none: that speaks for a worker without checks, and for no other.
     checks: object = content.get("checks", [])
-    if not isinstance(checks, list):
-        raise files.ForeignError("the note of the startup makes no sense")
-    names = cast("list[object]", checks)
-    if not all(isinstance(name, str) for name in names):
-        raise files.ForeignError("the note of the startup makes no sense")
-    return frozenset(cast("list[str]", names))
+    if isinstance(checks, list) and all(isinstance(name, str) for name in cast("Any", checks)):
+        return frozenset(cast("list[str]", checks))
+    raise files.ForeignError("the note of the startup makes no sense")
