@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from probekit._core.text import as_text
+from probekit._core.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -111,5 +111,5 @@ def describe(scope: Mapping[str, Any]) -> str:
     """Return the method and the path of a request; its query may hold what no log should."""
     path = str(scope.get("path", "?"))
     # Whoever asks has chosen it: it must neither forge a line of the log nor fill it.
-    shown = as_text(path[:LONGEST_PATH])
+    shown = printable(path[:LONGEST_PATH])
     return f"{scope.get('method', 'WebSocket')} {shown}{'...' if len(path) > LONGEST_PATH else ''}"
