@@ -73,7 +73,8 @@ async def test_what_takes_too_long_is_told_of_and_cancelled_once() -> None:
         main, name="probekit:errand", timeout=0.02, overdue=lambda: heard.append("overdue")
     )
     await until_set(done)
-    await anyio.sleep(0.05)
+    await until(lambda: not engine._errands.under_way)
+    await anyio.sleep(0.05)  # in which it would be cancelled again
     assert heard == ["overdue", "cancelled"]
     assert engine._errands.under_way == {}
     await engine.stop()
